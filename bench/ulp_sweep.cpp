@@ -1,0 +1,223 @@
+// Measures the error of csrc/core/math.hpp, in units in the last place: every one of the 2^32 floats,
+// and for double random points, points crowded around the special ones, and random bit patterns.
+//
+//   g++ -std=c++20 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -march=x86-64-v3
+//       -DCF_ISA=v3 -I csrc bench/ulp_sweep.cpp -o ulp_sweep
+//   ./ulp_sweep [--float] [--double] [function ...]
+//
+// The reference is libm in the next wider type. One ulp is the spacing of the results' type at the exact
+// result (the smallest subnormal below the normal range); infinity counts as the power of two above the
+// largest finite number. Exit status 1 if a bound is exceeded, NaN included.
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <numbers>
+#include <random>
+
+#include "core/math.hpp"
+
+namespace {
+
+namespace cf = closedform::CF_ISA;
+constexpr std::ptrdiff_t chunk = 4096;
+
+// ---- The exact functions, in a wider type R
+
+template <class R>
+R normal_cdf(R x) {
+    const R root = std::numbers::sqrt2_v<R> / 2;
+    const R z = -x * root;
+    R result = std::erfc(z) / 2;
+    if constexpr (sizeof(R) > sizeof(double)) {
+        // The rounding of z and of root matters to erfc far out; derivative times difference repairs it.
+        const R root_low = 1.8950325588932570797e-20L;
+        const R difference = std::fma(-x, root, -z) - x * root_low;
+        if (std::isfinite(x)) result -= difference * std::numbers::inv_sqrtpi_v<R> * std::exp(-z * z);
+    }
+    return result;
+}
+
+template <class R>
+R sigmoid(R x) {
+    return 1 / (1 + std::exp(-x));
+}
+
+template <class R>
+R softplus(R x) {
+    return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+}
+
+template <class R>
+R gelu(R x) {
+    return x < -100 ? -R(0) : x * normal_cdf(x);
+}
+
+template <class R>
+R gelu_derivative(R x) {
+    if (std::abs(x) > 100) return x < 0 ? -R(0) : R(1);
+    const R density = std::exp(-x * x / 2) * std::numbers::inv_sqrtpi_v<R> / std::numbers::sqrt2_v<R>;
+    return normal_cdf(x) + x * density;
+}
+
+// ---- What is measured
+
+struct Function {
+    const char* name;
+    void (*in_float)(float*, const float*);
+    void (*in_double)(double*, const double*);
+    double (*exact)(double);
+    long double (*exact_long)(long double);
+    double bound;         // in ulps, where |result| >= floor; below, in ulps of floor
+    double floor;         // 0: relative accuracy everywhere
+    double range;         // random doubles are drawn from [-range, range]
+};
+
+template <class T, cf::Vec<T> (*f)(cf::Vec<T>)>
+void apply(T* y, const T* x) {
+    for (std::ptrdiff_t i = 0; i < chunk; i += cf::lanes<T>) cf::store<T>(y + i, f(cf::load<T>(x + i)));
+}
+
+#define CF_FUNCTION(name, exact, bound, floor, range)                                            \
+    Function {                                                                                   \
+        #name, apply<float, cf::name<float>>, apply<double, cf::name<double>>,                   \
+            [](double x) -> double { return exact(x); },                                         \
+            [](long double x) -> long double { return exact(x); }, bound, floor, range           \
+    }
+
+const Function functions[] = {
+    CF_FUNCTION(exp, std::exp, 1.5, 0, 750),
+    CF_FUNCTION(log, std::log, 1.5, 0, 4),
+    CF_FUNCTION(log1p, std::log1p, 3, 0, 4),
+    CF_FUNCTION(tanh, std::tanh, 3, 0, 20),
+    CF_FUNCTION(sigmoid, sigmoid, 3, 0, 750),
+    CF_FUNCTION(softplus, softplus, 3, 0, 750),
+    CF_FUNCTION(erf, std::erf, 4, 1e-3, 7),
+    CF_FUNCTION(normal_cdf, normal_cdf, 4, 1e-3, 40),
+    CF_FUNCTION(gelu, gelu, 4, 1e-3, 40),
+    CF_FUNCTION(gelu_derivative, gelu_derivative, 4, 0.5, 40),
+};
+
+// ---- Errors
+
+// The spacing of T at x.
+template <class T, class R>
+R ulp(R x) {
+    constexpr int digits = std::numeric_limits<T>::digits, lowest = std::numeric_limits<T>::min_exponent;
+    int exponent;
+    std::frexp(x, &exponent);
+    if (!(x != 0) || exponent < lowest) exponent = lowest;
+    return std::ldexp(R(1), exponent - digits);
+}
+
+struct Worst {
+    double error = 0, argument = 0;
+    void see(double e, double x) {
+        if (!(e <= error)) error = e, argument = x;
+    }
+};
+
+template <class T>
+struct Report {
+    Worst above, below, below_relative;  // above the floor; below it, in ulps of the floor and of the result
+
+    template <class R>
+    void see(const Function& f, T x, T got, R exact) {
+        const R top = std::ldexp(R(1), std::numeric_limits<T>::max_exponent);
+        if (std::isnan(exact) || ((x == 0 || std::isinf(x)) && exact == 0)) {
+            const bool right = std::isnan(exact) ? std::isnan(got) : got == 0 && std::signbit(got) == std::signbit(exact);
+            return above.see(right ? 0 : NAN, x);
+        }
+        const R clipped = std::abs(exact) > top ? std::copysign(top, exact) : exact;
+        const R error = std::abs((std::isinf(got) ? std::copysign(top, R(got)) : R(got)) - clipped);
+        const R relative = error / ulp<T>(std::abs(clipped) < top ? clipped : R(std::numeric_limits<T>::max()));
+        if (std::abs(exact) >= f.floor) return above.see(double(relative), x);
+        below.see(double(error / ulp<T>(R(f.floor))), x);
+        below_relative.see(double(relative), x);
+    }
+
+    bool print(const Function& f, const char* type, double seconds) const {
+        const bool good = above.error <= f.bound && below.error <= f.bound;
+        std::printf("%-16s %-7s %6.3f ulp at %-22.15g", f.name, type, above.error, above.argument);
+        if (f.floor > 0)
+            std::printf(" |result| < %g: %.3f ulp of that (%.3g) at %.6g, relative %.3g ulp at %.6g", f.floor, below.error,
+                        below.error * double(ulp<T>(f.floor)), below.argument, below_relative.error, below_relative.argument);
+        std::printf("%s  [%.0f s]\n", good ? "" : "  EXCEEDS THE BOUND", seconds);
+        std::fflush(stdout);
+        return good;
+    }
+};
+
+double now() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+bool sweep_float(const Function& f) {
+    const double start = now();
+    Report<float> report;
+    alignas(64) static float x[chunk], y[chunk];
+    for (std::uint64_t first = 0; first < (std::uint64_t(1) << 32); first += chunk) {
+        for (std::ptrdiff_t i = 0; i < chunk; ++i) {
+            const std::uint32_t bits = std::uint32_t(first) + std::uint32_t(i);
+            std::memcpy(&x[i], &bits, sizeof bits);
+        }
+        f.in_float(y, x);
+        for (std::ptrdiff_t i = 0; i < chunk; ++i) report.see(f, x[i], y[i], f.exact(double(x[i])));
+    }
+    return report.print(f, "float", now() - start);
+}
+
+bool sweep_double(const Function& f) {
+    const double start = now();
+    Report<double> report;
+    alignas(64) static double x[chunk], y[chunk];
+    std::mt19937_64 random(20261121);
+    std::uniform_real_distribution<double> uniform(-1, 1);
+    constexpr double inf = std::numeric_limits<double>::infinity(), ln2 = std::numbers::ln2;
+    const double special[] = {0, 5e-324, 2.2250738585072014e-308, 1e-300, 1e-17, ln2 / 2, ln2, 0.5, 0.70710678118654752, 1,
+                              1.4142135623730951, 2, 4, 6, 8.3, 18.5, 19.1, 26.5, 36.7, 37.5, 38.5, 39, 700, 708.396,
+                              709.78271, 710.47, 744.44, 745.1332, 746, 1e17, 1.7976931348623157e308, inf, NAN};
+    for (int round = 0; round < 6000; ++round) {
+        for (std::ptrdiff_t i = 0; i < chunk; ++i) {
+            const std::uint64_t bits = random();
+            if (round % 4 == 0) {
+                std::memcpy(&x[i], &bits, sizeof bits);
+            } else if (round % 4 == 1) {  // a special point of either sign, up to 2^19 neighbours away
+                std::uint64_t near;
+                std::memcpy(&near, &special[std::size_t(i) % std::size(special)], sizeof near);
+                near += (bits >> 24) % (std::uint64_t(1) << (bits % 20)) * (bits & 1024 ? 1 : std::uint64_t(-1));
+                if (round == 1) std::memcpy(&near, &special[std::size_t(i) % std::size(special)], sizeof near);
+                std::memcpy(&x[i], &near, sizeof near);
+                if (bits & 2048) x[i] = -x[i];
+            } else {  // three quarters of the range in a half of these, the rest crowded towards zero
+                const double u = uniform(random);
+                x[i] = f.range * (round % 4 == 2 ? u : u * std::exp(-8 * std::abs(uniform(random))));
+            }
+        }
+        f.in_double(y, x);
+        for (std::ptrdiff_t i = 0; i < chunk; ++i) report.see(f, x[i], y[i], f.exact_long(static_cast<long double>(x[i])));
+    }
+    return report.print(f, "double", now() - start);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    bool in_float = false, in_double = false, named = false, good = true;
+    for (int i = 1; i < argc; ++i) {
+        if (!std::strcmp(argv[i], "--float")) in_float = true;
+        else if (!std::strcmp(argv[i], "--double")) in_double = true;
+        else named = true;
+    }
+    for (const Function& f : functions) {
+        bool wanted = !named;
+        for (int i = 1; i < argc; ++i) wanted |= !std::strcmp(argv[i], f.name);
+        if (!wanted) continue;
+        if (in_float || !in_double) good &= sweep_float(f);
+        if (in_double || !in_float) good &= sweep_double(f);
+    }
+    return good ? 0 : 1;
+}

@@ -1,0 +1,194 @@
+// C = epilogue(A @ B), or C += A @ B, on the tile kernel. Any strides of A and B; C has contiguous rows.
+//
+// Two paths. Small or skinny products read A and B where they lie. Large ones follow Goto and
+// van de Geijn (Anatomy of high-performance matrix multiplication, 2008): B packed in panels that
+// stay in L1 or L2, A packed in blocks that stay in L2, K cut in blocks whose sums meet in C.
+// Every cut depends on M, N, K alone, so the bits do not depend on the number of threads.
+#pragma once
+
+#include "arena.hpp"
+#include "pack.hpp"
+#include "parallel.hpp"
+#include "tile.hpp"
+
+namespace closedform::CF_ISA {
+namespace {
+
+inline constexpr ptrdiff_t block_k = 256;   // a panel of B: block_k * tile_columns, half of L1
+inline constexpr ptrdiff_t block_n = 3072;  // packed B: block_k * block_n, a share of L3
+inline constexpr ptrdiff_t block_m = 3072;  // packed A, likewise
+inline constexpr ptrdiff_t task_flops = 1 << 20;  // about 12 us on one core: the grain of a parallel task
+
+CF_INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+CF_INLINE ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+CF_INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+// The length of one of the equal pieces, a multiple of `unit`, when `total` is cut in at least `pieces`
+// (as far as the unit allows).
+CF_INLINE ptrdiff_t piece(ptrdiff_t total, ptrdiff_t pieces, ptrdiff_t unit) {
+    return larger(1, ceil_div(total, larger(1, pieces) * unit)) * unit;
+}
+
+// What happens to a finished element: y = x + bias[j], or nothing.
+template <class T>
+struct AddBias {
+    const T* bias;  // (N,) or null
+    CF_INLINE Vec<T> operator()(Vec<T> v, ptrdiff_t j, ptrdiff_t n) const {
+        if (!bias) return v;
+        return v + (n >= lanes<T> ? load<T>(bias + j) : load_partial<T>(bias + j, n));
+    }
+};
+
+// Where a tile's result goes: n of its columns are real; `first` and `last` say which block of K this is.
+template <class T, class Epilogue>
+struct Output {
+    T* c;
+    ptrdiff_t ldc;
+    Epilogue epilogue;
+    bool first, last;
+
+    CF_INLINE Vec<T> finish(Vec<T> sum, Vec<T> before, ptrdiff_t j, ptrdiff_t n) const {
+        if (!first) sum += before;
+        return last ? epilogue(sum, j, n) : sum;
+    }
+
+    template <int MR, int NV>
+    CF_INLINE void put(Vec<T> (&acc)[MR][NV], ptrdiff_t i, ptrdiff_t j) const {
+#pragma GCC unroll 16
+        for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) {
+                T* const p = c + (i + r) * ldc + j + v * lanes<T>;
+                store<T>(p, finish(acc[r][v], load<T>(p), j + v * lanes<T>, lanes<T>));
+            }
+    }
+};
+
+// A tile at the right edge, kept apart: only n of its columns exist.
+template <int MR, int NV, class T, class Out>
+__attribute__((noinline)) void put_edge(const T* tile, const Out& out, ptrdiff_t i, ptrdiff_t j, ptrdiff_t n) {
+    for (int r = 0; r < MR; ++r)
+        for (ptrdiff_t v = 0; v < n; v += lanes<T>) {
+            T* const p = out.c + (i + r) * out.ldc + j + v;
+            const ptrdiff_t left = smaller(lanes<T>, n - v);
+            store_partial<T>(p, out.finish(load<T>(tile + r * NV * lanes<T> + v), load_partial<T>(p, left), j + v, left), left);
+        }
+}
+
+// One tile of m <= MR rows: the kernel with exactly m rows is chosen here.
+template <int MR, int NV, class T, class A, class Out>
+CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb, const Out& out, ptrdiff_t i,
+                       ptrdiff_t j, ptrdiff_t n) {
+    if constexpr (MR > 1)
+        if (m < MR) return tile_of<MR - 1, NV, T>(m, K, a, b, ldb, out, i, j, n);
+    for (int r = 0; r < MR; ++r) __builtin_prefetch(out.c + (i + r) * out.ldc + j, 1);
+    Vec<T> acc[MR][NV] = {};
+    tile<MR, NV, T>(K, a, b, ldb, acc);
+    if (n >= NV * lanes<T>) return out.put(acc, i, j);
+    alignas(CF_VECTOR_BYTES) T edge[MR * NV * lanes<T>];
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) store<T>(edge + (r * NV + v) * lanes<T>, acc[r][v]);
+    put_edge<MR, NV, T>(edge, out, i, j, n);
+}
+
+// C[:, j0:j1] from A and B in place. B has contiguous rows, or K is short enough to pack its columns.
+template <class T, class Out>
+inline void multiply_in_place(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, View<T> a, View<T> b, const Out& out,
+                              T* panel) {
+    constexpr ptrdiff_t NR = tile_columns<T>;
+    for (ptrdiff_t j = j0; j < j1; j += NR) {
+        const ptrdiff_t n = smaller(NR, j1 - j);
+        const T* bp = b.p + j * b.column;
+        ptrdiff_t ldb = b.row;
+        if (n < NR || b.column != 1) {
+            pack_panel<NR, T>(K, n, b.at(0, j), panel);
+            bp = panel;
+            ldb = NR;
+        }
+        for (ptrdiff_t i = 0; i < M; i += tile_rows)
+            tile_of<tile_rows, tile_vectors, T>(M - i, K, InPlace<T>{a.p + i * a.row, a.row, a.column}, bp, ldb, out, i, j, n);
+    }
+}
+
+template <class T, class Epilogue>
+inline void gemm_in_place(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
+                          bool accumulate, const Epilogue& epilogue) {
+    constexpr ptrdiff_t NR = tile_columns<T>;
+    const ptrdiff_t width = piece(N, 2 * M * N * K / task_flops, NR);
+    parallel_for(ceil_div(N, width), [=](ptrdiff_t task) {
+        Scratch scratch(block_k * NR * sizeof(T));
+        const ptrdiff_t j0 = task * width, j1 = smaller(N, j0 + width);
+        for (ptrdiff_t k = 0; k < K; k += block_k) {
+            const ptrdiff_t kc = smaller(block_k, K - k);
+            const Output<T, Epilogue> out{c, ldc, epilogue, k == 0 && !accumulate, k + kc == K};
+            multiply_in_place<T>(M, j0, j1, kc, a.at(0, k), b.at(k, 0), out, scratch.as<T>());
+        }
+    });
+}
+
+template <class T, class Epilogue>
+inline void gemm_packed(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
+                        const Epilogue& epilogue) {
+    constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
+    const ptrdiff_t kc_max = piece(K, ceil_div(K, block_k), 1);
+    const ptrdiff_t nc_max = smaller(block_n, ceil_div(N, NR) * NR), mc_max = smaller(block_m, ceil_div(M, MR) * MR);
+    Scratch scratch((mc_max + nc_max) * kc_max * sizeof(T) + 64);
+    T* const pb = scratch.as<T>();
+    T* const pa = pb + nc_max * kc_max;
+
+    for (ptrdiff_t jc = 0; jc < N; jc += nc_max)
+        for (ptrdiff_t pc = 0; pc < K; pc += kc_max)
+            for (ptrdiff_t ic = 0; ic < M; ic += mc_max) {
+                const ptrdiff_t nc = smaller(nc_max, N - jc), kc = smaller(kc_max, K - pc), mc = smaller(mc_max, M - ic);
+                const ptrdiff_t panels_b = ic == 0 ? ceil_div(nc, NR) : 0, panels_a = ceil_div(mc, MR);
+                const ptrdiff_t group = larger(1, (1 << 14) / (kc * NR)), groups_b = ceil_div(panels_b, group);
+                const ptrdiff_t group_a = larger(1, (1 << 14) / (kc * MR));
+                parallel_for(groups_b + ceil_div(panels_a, group_a), [=](ptrdiff_t task) {
+                    if (task < groups_b)
+                        for (ptrdiff_t p = task * group; p < smaller(panels_b, (task + 1) * group); ++p)
+                            pack_panel<NR, T>(kc, smaller(NR, nc - p * NR), b.at(pc, jc + p * NR), pb + p * NR * kc);
+                    else
+                        for (ptrdiff_t p = (task - groups_b) * group_a; p < smaller(panels_a, (task - groups_b + 1) * group_a); ++p)
+                            pack_panel<MR, T>(kc, smaller(MR, mc - p * MR), transposed(a.at(ic + p * MR, pc)), pa + p * MR * kc);
+                });
+
+                const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops), row_tasks = ceil_div(mc, 144);
+                const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
+                const ptrdiff_t column_tasks = ceil_div(nc, columns);
+                const Output<T, Epilogue> out{c, ldc, epilogue, pc == 0 && !accumulate, pc + kc == K};
+                parallel_for(ceil_div(mc, rows) * column_tasks, [=](ptrdiff_t task) {
+                    const ptrdiff_t i0 = task / column_tasks * rows, i1 = smaller(mc, i0 + rows);
+                    const ptrdiff_t j0 = task % column_tasks * columns, j1 = smaller(nc, j0 + columns);
+                    for (ptrdiff_t j = j0; j < j1; j += NR)
+                        for (ptrdiff_t i = i0; i < i1; i += MR)
+                            tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, Packed<T>{pa + i * kc}, pb + j * kc, NR, out, ic + i,
+                                                                jc + j, smaller(NR, nc - j));
+                });
+            }
+}
+
+// C (M, N) = epilogue(A (M, K) @ B (K, N)), or epilogue(C + A @ B) with `accumulate`. K = 0 is a sum of nothing.
+template <class T, class Epilogue>
+inline void gemm(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
+                 const Epilogue& epilogue) {
+    if (M == 0 || N == 0) return;
+    if (K == 0) {
+        const Output<T, Epilogue> out{c, ldc, epilogue, !accumulate, true};
+        const T zeros[tile_columns<T>] = {};
+        for (ptrdiff_t i = 0; i < M; ++i)
+            for (ptrdiff_t j = 0; j < N; j += tile_columns<T>)
+                put_edge<1, tile_vectors, T>(zeros, out, i, j, smaller(tile_columns<T>, N - j));
+        return;
+    }
+    // Packing pays once every packed element is used often enough.
+    const bool in_place = b.column == 1 ? M <= 64 || (N <= 256 && K <= 256 && M <= 256) : M <= tile_rows;
+    if (in_place && a.row != 1)
+        gemm_in_place<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
+    else
+        gemm_packed<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
+}
+
+}  // namespace
+}  // namespace closedform::CF_ISA

@@ -1,0 +1,93 @@
+// Every kernel by name: one table per ISA, chosen at import. Outputs first, then inputs, then sizes.
+//
+// Arrays are contiguous (row-major) unless a Matrix says otherwise; kernels trust their arguments:
+// the binding has checked them. Dims: N rows (batch), D inputs, H hidden units, K classes, n elements.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace closedform {
+
+using std::ptrdiff_t;
+
+// Element (i, j) is data[i * row + j * column].
+template <class T>
+struct Matrix {
+    const T* data;
+    ptrdiff_t row, column;
+};
+
+// What the targets of a cross-entropy are, beside the logits.
+template <class T>
+struct Targets {
+    const std::int64_t* classes;  // (N,) class indices, or null
+    const T* probabilities;       // (N, K), or null
+    const T* weight;              // (K,) or null for ones
+    double label_smoothing;
+    bool has_ignore;
+    std::int64_t ignore_index;
+};
+
+// Adam's constants; correction1 = 1 - beta1^step and correction2 = 1 - beta2^step.
+struct Adam {
+    double lr, beta1, beta2, eps, weight_decay, correction1, correction2;
+    bool decoupled;
+};
+
+template <class T>
+struct Kernels {
+    // linear
+    void (*dense)(T* y, Matrix<T> x, Matrix<T> w, const T* b, ptrdiff_t N, ptrdiff_t D, ptrdiff_t H);
+    void (*dense_backward)(T* dx, T* dw, T* db, Matrix<T> dy, Matrix<T> x, Matrix<T> w, ptrdiff_t N, ptrdiff_t D,
+                           ptrdiff_t H);
+    // activation
+    void (*relu)(T* y, const T* x, ptrdiff_t n, T slope, T negative_slope);
+    void (*relu_backward)(T* dx, const T* dy, const T* x, ptrdiff_t n, T slope, T negative_slope);
+    void (*sigmoid)(T* y, const T* x, ptrdiff_t n);
+    void (*sigmoid_backward)(T* dx, const T* dy, const T* y, ptrdiff_t n);
+    void (*tanh)(T* y, const T* x, ptrdiff_t n);
+    void (*tanh_backward)(T* dx, const T* dy, const T* y, ptrdiff_t n);
+    void (*softplus)(T* y, const T* x, ptrdiff_t n);
+    void (*softplus_backward)(T* dx, const T* dy, const T* x, ptrdiff_t n);
+    void (*gelu)(T* y, const T* x, ptrdiff_t n);
+    void (*gelu_backward)(T* dx, const T* dy, const T* x, ptrdiff_t n);
+    // the functions the others are made of, for tests of their accuracy
+    void (*exp)(T* y, const T* x, ptrdiff_t n);
+    void (*log)(T* y, const T* x, ptrdiff_t n);
+    void (*log1p)(T* y, const T* x, ptrdiff_t n);
+    void (*erf)(T* y, const T* x, ptrdiff_t n);
+    // probability: N rows of K
+    void (*softmax)(T* y, const T* x, ptrdiff_t N, ptrdiff_t K, T temperature);
+    void (*softmax_backward)(T* dx, const T* dy, const T* y, ptrdiff_t N, ptrdiff_t K, T temperature);
+    void (*log_softmax)(T* y, const T* x, ptrdiff_t N, ptrdiff_t K);
+    void (*log_softmax_backward)(T* dx, const T* dy, const T* y, ptrdiff_t N, ptrdiff_t K);
+    void (*logsumexp)(T* y, const T* x, ptrdiff_t N, ptrdiff_t K);
+    void (*softmax_jacobian)(T* jacobian, const T* y, ptrdiff_t N, ptrdiff_t K);
+    // loss: with `losses` one loss per element, else their sum is returned; gradients are times `scale`
+    double (*squared_error)(T* losses, const T* y_hat, const T* y, ptrdiff_t n);
+    void (*squared_error_backward)(T* dy_hat, const T* y_hat, const T* y, ptrdiff_t n, T scale);
+    double (*binary_cross_entropy)(T* losses, const T* y_hat, const T* y, ptrdiff_t n);
+    void (*binary_cross_entropy_backward)(T* dy_hat, const T* y_hat, const T* y, ptrdiff_t n, T scale);
+    double (*binary_cross_entropy_with_logits)(T* losses, const T* z, const T* y, ptrdiff_t n);
+    void (*binary_cross_entropy_with_logits_backward)(T* dz, const T* z, const T* y, ptrdiff_t n, T scale);
+    // losses (N,) or null; dlogits (N, K) or null; returns the sum of the losses times `scale`
+    double (*cross_entropy)(T* losses, T* dlogits, const T* logits, Targets<T> targets, ptrdiff_t N, ptrdiff_t K,
+                            double scale);
+    // optimizer: in place
+    void (*sgd_update)(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, double lr, double momentum,
+                       double weight_decay, bool nesterov);
+    void (*adam_update)(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam options);
+    // checks of values: the first index outside [low, high] (NaN is inside: it propagates), or -1
+    ptrdiff_t (*first_outside)(const T* x, ptrdiff_t n, T low, T high);
+    // the machine's limit: multiply-adds in registers, as many as `rounds` says; returns their number of flops
+    double (*fma_rounds)(ptrdiff_t rounds);
+};
+
+struct KernelTable {
+    const char* isa;
+    Kernels<float> f32;
+    Kernels<double> f64;
+};
+
+}  // namespace closedform

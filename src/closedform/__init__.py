@@ -1,0 +1,102 @@
+"""closedform: the textbook, compiled.
+
+Machine-learning ops whose gradients are derived by hand. Every op exists twice under one name: here as a compiled
+kernel, and in `closedform.reference` as a NumPy twin that reads like the derivation.
+"""
+
+from . import reference
+from ._backend import get_backend, set_backend, use_backend
+from ._results import CrossEntropyResult, DenseGradients
+from ._runtime import (
+    apply_environment as _apply_environment,
+)
+from ._runtime import (
+    get_num_threads,
+    num_threads,
+    release_memory,
+    set_num_threads,
+    show_config,
+)
+from ._version import __version__
+from .activation import (
+    gelu,
+    gelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from .check import GradcheckReport, gradcheck
+from .linear import dense, dense_backward
+from .loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    cross_entropy_with_grad,
+    squared_error,
+    squared_error_backward,
+)
+from .optimizer import adam_update, sgd_update
+from .probability import (
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    softmax,
+    softmax_backward,
+    softmax_jacobian,
+)
+
+_apply_environment()
+
+__all__ = [
+    "__version__",
+    "CrossEntropyResult",
+    "DenseGradients",
+    "GradcheckReport",
+    "adam_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "cross_entropy_with_grad",
+    "dense",
+    "dense_backward",
+    "gelu",
+    "gelu_backward",
+    "get_backend",
+    "get_num_threads",
+    "gradcheck",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsumexp",
+    "num_threads",
+    "reference",
+    "release_memory",
+    "relu",
+    "relu_backward",
+    "set_backend",
+    "set_num_threads",
+    "sgd_update",
+    "show_config",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "softmax_jacobian",
+    "softplus",
+    "softplus_backward",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+    "use_backend",
+]

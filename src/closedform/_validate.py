@@ -1,0 +1,126 @@
+"""Argument checks, made once, in the wrappers. Every message names the argument, what was expected, what came."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ._results import Array
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+REDUCTIONS = ("sum", "mean", "none")
+
+
+def as_floats(**arguments: Any) -> Collection[Any]:
+    """The arguments as float32 or float64 arrays of one dtype, in order; None stays None.
+
+    Mixed precisions are promoted; integers and booleans become float64. Layout is left alone.
+    """
+    dtype = None
+    for a in arguments.values():  # the common case, in a microsecond: arrays of one dtype, nothing to do
+        if a is None:
+            continue
+        if type(a) is not ndarray or (a.dtype is not FLOAT32 and a.dtype is not FLOAT64):
+            break
+        if dtype is None:
+            dtype = a.dtype
+        elif a.dtype is not dtype:
+            break
+    else:
+        return arguments.values()
+
+    arrays = {name: as_array(name, a) for name, a in arguments.items() if a is not None}
+    for name, a in arrays.items():
+        if a.dtype.kind not in "fiub" or (a.dtype.kind == "f" and a.dtype.itemsize not in (4, 8)):
+            raise TypeError(f"{name}: expected float32, float64, integers or booleans; got dtype {a.dtype}")
+    wide = any(a.dtype.kind != "f" or a.dtype.itemsize == 8 for a in arrays.values())
+    dtype = FLOAT64 if wide else FLOAT32
+    return [None if a is None else arrays[name].astype(dtype, copy=False) for name, a in arguments.items()]
+
+
+def as_array(name: str, a: Any) -> Array:
+    """Any array-like as an ndarray (subclasses become plain arrays)."""
+    try:
+        return np.asarray(a)
+    except ValueError as e:
+        raise ValueError(f"{name}: expected an array; got nested sequences of unequal lengths") from e
+
+
+def as_labels(name: str, a: Any) -> Array:
+    """Integer class labels as int64."""
+    labels = as_array(name, a)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integer class indices; got dtype {labels.dtype}")
+    if labels.dtype.kind == "u" and labels.size and labels.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected class indices; got {labels.max()}")
+    return labels.astype(np.int64, copy=False)
+
+
+def same_shape(**pair: Array) -> None:
+    (name, a), (other, b) = pair.items()
+    if a.shape != b.shape:
+        raise ValueError(f"{other}: expected the shape of {name}, {a.shape}; got {b.shape}")
+
+
+def expect_shape(name: str, a: Array, expected: tuple[int, ...], why: str) -> None:
+    if a.shape != expected:
+        raise ValueError(f"{name}: expected shape {expected}, {why}; got {a.shape}")
+
+
+def as_axis(axis: Any, a: Array) -> int:
+    """A valid axis of `a`, counted from the front."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis: expected an integer; got {axis!r}")
+    axis = axis.__index__()
+    if not -a.ndim <= axis < a.ndim:
+        raise ValueError(f"axis: expected an axis of an array with {a.ndim} dimensions; got {axis}")
+    return int(axis % a.ndim)
+
+
+def one_of(name: str, value: Any, choices: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {tuple(choices)}; got {value!r}")
+    return value
+
+
+def as_number(
+    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
+) -> float:
+    """A finite real number in [low, high], or (low, high] with `open_low`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as e:
+        raise TypeError(f"{name}: expected a number; got {value!r}") from e
+    if not (math.isfinite(number) and low <= number <= high and not (open_low and number == low)):
+        bracket = "(" if open_low else "["
+        limits = "" if low == -math.inf and high == math.inf else f" in {bracket}{low:g}, {high:g}]"
+        raise ValueError(f"{name}: expected a finite number{limits}; got {value!r}")
+    return number
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: Any, *inputs: Array | None, name: str = "out") -> None:
+    """`out` can take the result: shape, dtype, writable, and apart from every input."""
+    if out is None:
+        return
+    if not isinstance(out, ndarray):
+        raise TypeError(f"{name}: expected an array or None; got {type(out).__name__}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"{name}: expected dtype {dtype}; got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}; got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name}: expected a writable array; got a read-only one")
+    for a in inputs:
+        if a is not None and _overlap(out, a):
+            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps an input")
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,136 @@
+"""Parameter updates of the optimisers in `closedform.nn`. The one family of ops that works in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _kernels, reference
+from ._backend import using_reference
+from ._results import Array
+from ._validate import FLOAT32, FLOAT64, as_floats, as_number, check_out, same_shape
+
+
+def sgd_update(
+    parameter: Array,
+    gradient: ArrayLike,
+    velocity: Array | None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """One step of gradient descent, in place: g = dθ + λθ, v = μv + g, θ = θ − η (g + μv if Nesterov, else v).
+
+    Parameters
+    ----------
+    parameter : θ, any shape; updated
+    gradient : dθ, the same shape
+    velocity : v, the same shape and dtype, zero at the start; updated. None without momentum
+    lr : the learning rate η
+    momentum, weight_decay : μ in [0, 1) and λ
+    nesterov : look ahead along the velocity
+
+    Raises
+    ------
+    ValueError, TypeError : shapes or dtypes that differ, read-only or overlapping arrays, momentum without a velocity
+
+    Source: Sutskever et al., On the importance of initialization and momentum (2013), in PyTorch's form.
+    """
+    momentum = as_number("momentum", momentum, low=0)
+    lr, weight_decay = as_number("lr", lr), as_number("weight_decay", weight_decay)
+    if velocity is None and momentum != 0:
+        raise ValueError("velocity: expected an array, since momentum is not 0; got None")
+    gradient = _check_state(parameter, gradient, velocity=velocity)
+    if using_reference():
+        options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
+    with _contiguous(parameter, velocity) as (p, v):
+        _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, bool(nesterov))
+    return None
+
+
+def adam_update(
+    parameter: Array,
+    gradient: ArrayLike,
+    m: Array,
+    v: Array,
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+    step: int,
+) -> None:
+    """One step of Adam, in place: m = β₁m + (1 − β₁)g, v = β₂v + (1 − β₂)g², θ = θ − η m̂ / (√v̂ + ε),
+    with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ).
+
+    Parameters
+    ----------
+    parameter : θ, any shape; updated
+    gradient : g, the same shape
+    m, v : running moments, the same shape and dtype, zero at the start; updated
+    lr : the learning rate η
+    beta1, beta2 : in [0, 1)
+    eps : ε
+    weight_decay : λ; joins the gradient, or shrinks θ by ηλ if `decoupled` (AdamW)
+    step : t, counted from 1
+
+    Raises
+    ------
+    ValueError, TypeError : shapes or dtypes that differ, read-only or overlapping arrays, constants out of range
+
+    Source: Kingma, Ba, arXiv 1412.6980 (2014); Loshchilov, Hutter, arXiv 1711.05101 (2017).
+    """
+    lr, weight_decay = as_number("lr", lr), as_number("weight_decay", weight_decay)
+    eps = as_number("eps", eps, low=0)
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0 <= as_number(name, beta) < 1:
+            raise ValueError(f"{name}: expected a number in [0, 1); got {beta!r}")
+    if step < 1:
+        raise ValueError(f"step: expected an integer counted from 1; got {step!r}")
+    gradient = _check_state(parameter, gradient, m=m, v=v)
+    if using_reference():
+        return reference.adam_update(
+            parameter, gradient, m, v, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
+            weight_decay=weight_decay, decoupled=decoupled, step=step,
+        )  # fmt: skip
+    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+    with _contiguous(parameter, m, v) as (p, m1, m2):
+        _kernels.adam_update(
+            p, gradient, m1, m2, lr, beta1, beta2, eps, weight_decay, bool(decoupled), correction1, correction2
+        )
+    return None
+
+
+def _check_state(parameter: Any, gradient: Any, **state: Any) -> Array:
+    if not isinstance(parameter, np.ndarray) or parameter.dtype not in (FLOAT32, FLOAT64):
+        raise TypeError(f"parameter: expected a float32 or float64 array; got {getattr(parameter, 'dtype', parameter)!r}")
+    (gradient,) = as_floats(gradient=gradient)
+    same_shape(parameter=parameter, gradient=gradient)
+    gradient = gradient.astype(parameter.dtype, copy=False)
+    check_out(parameter, parameter.shape, parameter.dtype, gradient, *state.values(), name="parameter")
+    for name, a in state.items():
+        check_out(a, parameter.shape, parameter.dtype, gradient, name=name)
+    return gradient
+
+
+class _contiguous:
+    """The arrays as contiguous memory, for a kernel that updates in place; copied back where they were not."""
+
+    def __init__(self, *arrays: Array | None) -> None:
+        self._arrays = arrays
+        self._staged = [a if a is None or a.flags.carray else np.array(a, order="C") for a in arrays]
+
+    def __enter__(self) -> list[Array | None]:
+        return self._staged
+
+    def __exit__(self, *error: object) -> None:
+        for a, staged in zip(self._arrays, self._staged, strict=True):
+            if a is not None and a is not staged:
+                a[...] = staged

@@ -1,0 +1,75 @@
+"""The NumPy twins: every op of closedform, written to read like its derivation.
+
+Same names and signatures as `closedform`; the public docstrings, with parameters and sources, stand there. A
+twin is pure NumPy, computes in the dtype of its inputs and trusts them: the wrappers check shapes, dtypes and
+options. Each twin is proved by finite differences, and each compiled kernel by its float64 twin.
+
+Floating-point warnings are off (`np.errstate`): like the compiled kernels, a twin answers overflow, 0/0 and
+infinities with the IEEE value and not with a warning.
+"""
+
+from .activation import (
+    gelu,
+    gelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from .linear import dense, dense_backward
+from .loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    cross_entropy_with_grad,
+    squared_error,
+    squared_error_backward,
+)
+from .optimizer import adam_update, sgd_update
+from .probability import (
+    log_softmax,
+    log_softmax_backward,
+    logsumexp,
+    softmax,
+    softmax_backward,
+    softmax_jacobian,
+)
+
+__all__ = [
+    "adam_update",
+    "binary_cross_entropy",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "cross_entropy_with_grad",
+    "dense",
+    "dense_backward",
+    "gelu",
+    "gelu_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsumexp",
+    "relu",
+    "relu_backward",
+    "sgd_update",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "softmax_jacobian",
+    "softplus",
+    "softplus_backward",
+    "squared_error",
+    "squared_error_backward",
+    "tanh",
+    "tanh_backward",
+]
