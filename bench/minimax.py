@@ -1,7 +1,7 @@
-"""Compute the coefficients in csrc/core/math.hpp and print them as C++.
+"""Compute the coefficients in csrc/core/math_constants.hpp and print them as C++.
 
     python bench/minimax.py            print every table, with its error
-    python bench/minimax.py --check    compare with math.hpp; exit status 1 where it differs
+    python bench/minimax.py --check    compare with math_constants.hpp; exit status 1 where it differs
 
 Each table is the best polynomial or quotient of polynomials of its degrees in a weighted maximum norm:
 the one whose error swings between +e and -e as often as its coefficients allow. It is found as in
@@ -13,13 +13,14 @@ relative error of the function that is built on it. Needs mpmath.
 
 import argparse
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import mpmath as mp
 
 mp.mp.dps = 60
-MATH_HPP = Path(__file__).parent.parent / "csrc" / "core" / "math.hpp"
+HEADER = Path(__file__).parent.parent / "csrc" / "core" / "math_constants.hpp"
 Real = mp.mpf
 Function = Callable[[Real], Real]
 
@@ -50,14 +51,15 @@ def tables() -> list[Table]:
     r_max = mp.log(2) / 2 * Real("1.001")  # a little more than rounding lets through
     s_max = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1) * Real("1.001")
     result = []
-    for ctype, exp, log, erf, tail, tail_end in (
-        ("float", 4, 2, 6, (5, 4), 15),
-        ("double", 9, 6, 12, (11, 10), 39),
+    for ctype, exp, log, log1p, erf, tail, tail_end in (
+        ("float", 4, 2, 3, 6, (5, 4), 15),
+        ("double", 9, 6, 9, 12, (11, 10), 39),
     ):
         result += [
             Table(("exp",), ctype, (exp, 0), exp_rest, lambda r: r**2 / mp.exp(r), interval(-r_max, r_max)),
             Table(("log",), ctype, (log, 0), log_rest, lambda z: z / 2, interval(Real(0), s_max**2)),
-            Table(("erf",), ctype, (erf, 0), erf_rest, lambda z: 1 / (1 + erf_rest(z)), interval(Real(0), Real(1))),
+            Table(("log1p",), ctype, (log1p, 0), log_rest, lambda z: z / 2, interval(Real(0), Real("0.112"))),
+            Table(("erf",), ctype, (erf, 0), erf_rest, erf_weight, interval(Real(0), Real(1))),
             Table(("tail_p", "tail_q"), ctype, tail, tail_rest, tail_ratio, half_line(Real(tail_end))),
         ]
     return result
@@ -81,6 +83,10 @@ def erf_rest(z: Real) -> Real:
     return mp.hyp1f1(0.5, 1.5, -z) * 2 / mp.sqrt(mp.pi) - 1
 
 
+def erf_weight(z: Real) -> Real:
+    return 1 / (1 + erf_rest(z))
+
+
 def tail_ratio(z: Real) -> Real:
     """Phi(-z) e^(z^2/2)"""
     return mp.exp(z * z / 2) * mp.erfc(z / mp.sqrt(2)) / 2
@@ -99,7 +105,7 @@ def evaluate(p: list[Real], q: list[Real], x: Real) -> Real:
 
 
 def interpolate(table: Table, nodes: list[Real]) -> tuple[list[Real], list[Real]]:
-    """p and q, constant terms first and q[0] = 1, with p = f q at the nodes."""
+    """p and q, constant terms first, with p = f q at the nodes."""
     n, m = table.degrees
     values = [table.f(x) for x in nodes]
     rows = [
@@ -107,7 +113,10 @@ def interpolate(table: Table, nodes: list[Real]) -> tuple[list[Real], list[Real]
         for x, v in zip(nodes, values, strict=True)
     ]
     solution = list(mp.lu_solve(mp.matrix(rows), mp.matrix(values)))
-    return solution[: n + 1], [Real(1), *solution[n + 1 :]]
+    # Any multiple of p and q is as good. With q(0) = 3/2, neither q nor a denominator near 2 q lies just
+    # above a power of two near the origin: there the rounding error would be largest.
+    scale = Real(3) / 2 if m > 0 else Real(1)
+    return [scale * c for c in solution[: n + 1]], [scale, *(scale * c for c in solution[n + 1 :])]
 
 
 def best(table: Table) -> tuple[list[Real], list[Real], Real]:
@@ -118,12 +127,13 @@ def best(table: Table) -> tuple[list[Real], list[Real], Real]:
         p, q = interpolate(table, [table.place(t) for t in ts])
         ends = [Real(-1), *ts, Real(1)]
         peaks = []
-        for a, b in zip(ends, ends[1:], strict=False):
+        for a, b in pairwise(ends):
             inside = [table.place(a + (b - a) * i / 12) for i in range(13)]
             peaks.append(max(abs(table.weight(x) * (table.f(x) - evaluate(p, q, x))) for x in inside))
         if max(peaks) <= min(peaks) * Real("1.02"):
             return p, q, max(peaks)
-        lengths = [(b - a) * peak ** Real(-2.2 / count) for a, b, peak in zip(ends, ends[1:], peaks, strict=False)]
+        step = Real(-2.2) / count
+        lengths = [(b - a) * peak**step for (a, b), peak in zip(pairwise(ends), peaks, strict=True)]
         total = sum(lengths)
         ts = [-1 + 2 * sum(lengths[: i + 1]) / total for i in range(count)]
     raise RuntimeError(f"no convergence: {table.names}, {table.degrees}")
@@ -137,10 +147,10 @@ def cpp(name: str, ctype: str, coefficients: list[Real]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with csrc/core/math.hpp")
+    parser = argparse.ArgumentParser(description="Compute the coefficients of the elementary functions.")
+    parser.add_argument("--check", action="store_true", help=f"compare with {HEADER.name}")
     check = parser.parse_args().check
-    text = "".join(MATH_HPP.read_text().split()) if check else ""
+    text = "".join(HEADER.read_text().split()) if check else ""
     missing = 0
     for table in tables():
         p, q, error = best(table)
@@ -149,7 +159,7 @@ def main() -> int:
             line = cpp(name, table.ctype, coefficients)
             print(line)
             if check and "".join(line.split()) not in text:
-                print("    differs from math.hpp")
+                print("    differs from the header")
                 missing += 1
     return 1 if missing else 0
 

@@ -25,6 +25,13 @@ inline void require(bool condition, const char* what) {
     if (!condition) throw std::invalid_argument(what);
 }
 
+// Whether the elements of a are T, in native byte order. Not whether the dtype is the same object: that of an
+// unpickled array is its own.
+template <class T>
+bool holds(const py::array& a) {
+    return py::isinstance<py::array_t<T, 0>>(a);
+}
+
 // f(T{}) for the dtype of a, float32 or float64.
 template <class F>
 auto dispatch(const py::array& a, F f) {
@@ -62,9 +69,7 @@ py::array new_array(const Shape& shape);
 template <class T>
 class Input {
   public:
-    explicit Input(const py::array& a) : array_(Contiguous::ensure(a)) {
-        if (!array_) throw py::error_already_set();
-    }
+    explicit Input(const py::object& a) : array_(a) {}  // throws NumPy's own error: no array, or no memory
     const T* data() const { return array_.data(); }
     py::ssize_t size() const { return array_.size(); }
 
@@ -81,7 +86,7 @@ class MatrixInput {
         require(a.size() == rows * columns, "matrix: wrong number of elements");
         const bool aligned = a.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_;
         constexpr py::ssize_t item = sizeof(T);
-        if (a.ndim() == 2 && aligned && a.strides(0) % item == 0 && a.strides(1) % item == 0 && a.dtype().is(py::dtype::of<T>())) {
+        if (a.ndim() == 2 && aligned && a.strides(0) % item == 0 && a.strides(1) % item == 0 && holds<T>(a)) {
             matrix_ = {static_cast<const T*>(a.data()), a.strides(0) / item, a.strides(1) / item};
         } else {
             contiguous_.emplace(a);
@@ -103,7 +108,7 @@ class Output {
         if (!out.is_none()) {
             const auto& given = static_cast<const py::array&>(out);
             require(py::isinstance<py::array>(out) && shape_of(given) == shape && given.writeable() &&
-                        given.dtype().is(py::dtype::of<T>()),
+                        holds<T>(given),
                     "out: wrong shape or dtype, or read-only");
             if ((given.flags() & direct) == direct) array_ = given;
         }
@@ -111,6 +116,7 @@ class Output {
         data_ = static_cast<T*>(array_.mutable_data());
     }
     T* data() { return data_; }
+    py::ssize_t size() const { return array_.size(); }
     // What to return: `out` itself where it was given, filled by now.
     py::object finish() {
         if (out_.is_none()) return array_;

@@ -8,7 +8,7 @@ template <class T>
 T* in_place(const py::object& object, py::ssize_t size) {
     require(py::isinstance<py::array>(object), "update: arrays only");
     auto& array = const_cast<py::array&>(static_cast<const py::array&>(object));
-    require(array.dtype().is(py::dtype::of<T>()) && array.size() == size && (array.flags() & direct) == direct,
+    require(holds<T>(array) && array.size() == size && (array.flags() & direct) == direct,
             "update: wrong dtype, size or layout");
     return static_cast<T*>(array.mutable_data());
 }

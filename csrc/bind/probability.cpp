@@ -28,9 +28,9 @@ template <class Pick, class... Options>
 py::object rows_unary(const py::array& x, const py::object& out, Shape (*shape)(Shape), Pick pick, Options... options) {
     return dispatch(x, [&]<class T>(T) {
         const Rows rows(x);
+        Output<T> y(shape(shape_of(x)), out);  // first: a shape that cannot be is refused before x is copied
         const Input<T> input(x);
-        Output<T> y(shape(shape_of(x)), out);
-        {
+        if (y.size() > 0) {  // else there may still be very many rows of no length
             py::gil_scoped_release release;
             pick(kernels_of<T>())(y.data(), input.data(), rows.N, rows.K, T(options)...);
         }
@@ -45,7 +45,7 @@ py::object rows_binary(const py::array& dy, const py::array& y, const py::object
         const Rows rows(dy);
         const Input<T> first(dy), second(y);
         Output<T> dx(shape_of(dy), out);
-        {
+        if (dx.size() > 0) {
             py::gil_scoped_release release;
             pick(kernels_of<T>())(dx.data(), first.data(), second.data(), rows.N, rows.K, T(options)...);
         }

@@ -1,5 +1,6 @@
 // Threads, instruction sets, memory, and the measures of the machine's limits.
 #include <cstring>
+#include <string>
 
 #include "bind/array.hpp"
 #include "core/arena.hpp"
@@ -19,6 +20,7 @@ py::list isas() {
 // Runs `rounds` of the multiply-add loop on each of `threads` tasks; returns the flops done.
 double fma_rounds(const py::array& dtype_of, py::ssize_t rounds, py::ssize_t threads) {
     return dispatch(dtype_of, [&]<class T>(T) {
+        require(rounds >= 1 && threads >= 1, "fma_rounds: at least one");
         py::gil_scoped_release release;
         const auto run = kernels_of<T>().fma_rounds;
         std::vector<double> flops(threads);
@@ -29,7 +31,11 @@ double fma_rounds(const py::array& dtype_of, py::ssize_t rounds, py::ssize_t thr
 
 // Copies source to target in fixed blocks on all threads: the memory's bandwidth.
 void copy(py::array target, const py::array& source) {
-    require(target.nbytes() == source.nbytes() && (target.flags() & source.flags() & py::array::c_style), "copy: arrays");
+    dispatch(target, [&]<class T>(T) {
+        require(holds<T>(source) && target.size() == source.size() &&
+                    (target.flags() & source.flags() & py::array::c_style),
+                "copy: arrays");
+    });
     char* const to = static_cast<char*>(target.mutable_data());
     const char* const from = static_cast<const char*>(source.data());
     const std::ptrdiff_t bytes = source.nbytes(), block = 1 << 18;
@@ -45,7 +51,7 @@ void bind_runtime(py::module_& m) {
     m.attr("compiler") = CF_COMPILER;
     m.def("isa", [] { return kernels().isa; });
     m.def("available_isas", &isas);
-    m.def("select_isa", [](const char* name) { return select_isa(name); });
+    m.def("select_isa", [](const std::string& name) { return select_isa(name.c_str()); });
     m.def("available_cpus", &available_cpus);
     m.def("get_num_threads", &num_threads);
     m.def("set_num_threads", &set_num_threads);

@@ -5,6 +5,8 @@
 // a block of its own, freed at the end of the lease.
 #include "arena.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -12,10 +14,6 @@
 #include <thread>
 
 #include "recycler.hpp"
-
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
 
 namespace closedform {
 
@@ -91,8 +89,8 @@ void enlist(Arena& a) {
     a.registered = true;
 }
 
-// Makes the empty arena large enough for `bytes` and for what was wanted, twice as large as it was at least. It
-// stays as it is where that passes the cap or there is no memory: the lease gets a block of its own.
+// Makes the empty arena large enough for `bytes` and for what was wanted, twice as large as it was at least.
+// It stays as it is where that passes the cap or there is no memory: the lease gets a block of its own.
 __attribute__((noinline)) void grow(Arena& a, std::size_t bytes) {
     if (!a.registered) enlist(a);
     const std::size_t need = std::max({bytes, a.wanted, smallest});
@@ -106,9 +104,8 @@ __attribute__((noinline)) void grow(Arena& a, std::size_t bytes) {
     registry().bytes.fetch_add(size, std::memory_order_relaxed);
 }
 
-#if defined(__unix__) || defined(__APPLE__)
-// The child has one thread. The others' arenas are in memory that new threads will reuse: forget them, and free
-// what was not in use.
+// The child has one thread. The others' arenas are in memory that new threads will reuse: forget them, and
+// free what was not in use.
 void after_fork_in_child() {
     for (Arena* a = registry().first; a != nullptr;) {
         Arena* next = a->next;
@@ -125,12 +122,13 @@ void after_fork_in_child() {
     registry().mutex.unlock();
 }
 
-[[maybe_unused]] const int fork_handlers = pthread_atfork(
-    [] { registry().mutex.lock(); }, [] { registry().mutex.unlock(); }, after_fork_in_child);
-#endif
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork([] { registry().mutex.lock(); }, [] { registry().mutex.unlock(); }, after_fork_in_child);
 
 // Looking up thread-local storage is the dearest part of a lease; inlined, GCC would do it at every use.
-__attribute__((noinline)) Arena& my_arena() { return arena; }
+__attribute__((noinline)) Arena& my_arena() {
+    return arena;
+}
 
 }  // namespace
 
@@ -179,6 +177,8 @@ void release_scratch() {
     }
 }
 
-std::size_t scratch_bytes() { return registry().bytes.load(std::memory_order_relaxed); }
+std::size_t scratch_bytes() {
+    return registry().bytes.load(std::memory_order_relaxed);
+}
 
 }  // namespace closedform

@@ -1,4 +1,5 @@
-// Scratch: working memory for kernels from per-thread arenas, so that a call pays neither malloc nor page faults.
+// Scratch: working memory for kernels from per-thread arenas, so that a call pays neither malloc nor page
+// faults.
 //
 // The per-ISA kernel objects include this header: declarations only, and one helper that is always inlined.
 #pragma once
@@ -9,8 +10,8 @@ namespace closedform {
 
 struct Arena;
 
-// A lease of uninitialised memory, aligned to 64 bytes, from the calling thread's arena. Leases nest and end in
-// the reverse order, in the thread that began them: make them local variables. Throws std::bad_alloc.
+// A lease of uninitialised memory, aligned to 64 bytes, from the calling thread's arena. Leases nest and end
+// in the reverse order, in the thread that began them: make them local variables. Throws std::bad_alloc.
 class Scratch {
   public:
     explicit Scratch(std::size_t bytes);
@@ -32,7 +33,8 @@ class Scratch {
     bool own_block_ = false;
 };
 
-// Frees the arenas of all threads, except those in use at the moment.
+// Frees the arenas of all threads, except those in use at the moment. An arena goes with its thread; after a
+// fork the child has that of the thread that forked.
 void release_scratch();
 
 // Bytes that arenas hold, of all threads.

@@ -1,8 +1,8 @@
 // C = epilogue(A @ B), or C += A @ B, on the tile kernel. Any strides of A and B; C has contiguous rows.
 //
-// Two paths. Small or skinny products read A and B where they lie. Large ones follow Goto and
-// van de Geijn (Anatomy of high-performance matrix multiplication, 2008): B packed in panels that
-// stay in L1 or L2, A packed in blocks that stay in L2, K cut in blocks whose sums meet in C.
+// After Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): B is packed in panels
+// that stay in L1 while a block of A in L2 passes by, and K is cut in blocks whose sums meet in C. Two drivers:
+// one for few rows, which needs no shared packing, and one for many.
 // Every cut depends on M, N, K alone, so the bits do not depend on the number of threads.
 #pragma once
 
@@ -17,6 +17,7 @@ namespace {
 inline constexpr ptrdiff_t block_k = 256;   // a panel of B: block_k * tile_columns, half of L1
 inline constexpr ptrdiff_t block_n = 3072;  // packed B: block_k * block_n, a share of L3
 inline constexpr ptrdiff_t block_m = 3072;  // packed A, likewise
+inline constexpr ptrdiff_t block_rows = 144;  // rows of A in one task: block_rows * block_k, a third of L2
 inline constexpr ptrdiff_t task_flops = 1 << 20;  // about 12 us on one core: the grain of a parallel task
 
 CF_INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -28,6 +29,9 @@ CF_INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b;
 CF_INLINE ptrdiff_t piece(ptrdiff_t total, ptrdiff_t pieces, ptrdiff_t unit) {
     return larger(1, ceil_div(total, larger(1, pieces) * unit)) * unit;
 }
+
+// The one way to cut K, so that an element's bits depend on K alone: not on the driver, nor on the other rows.
+CF_INLINE ptrdiff_t k_block(ptrdiff_t K) { return piece(K, ceil_div(K, block_k), 1); }
 
 // What happens to a finished element: y = x + bias[j], or nothing.
 template <class T>
@@ -93,79 +97,113 @@ CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
     put_edge<MR, NV, T>(edge, out, i, j, n);
 }
 
-// C[:, j0:j1] from A and B in place. B has contiguous rows, or K is short enough to pack its columns.
-template <class T, class Out>
-inline void multiply_in_place(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, View<T> a, View<T> b, const Out& out,
-                              T* panel) {
-    constexpr ptrdiff_t NR = tile_columns<T>;
-    for (ptrdiff_t j = j0; j < j1; j += NR) {
-        const ptrdiff_t n = smaller(NR, j1 - j);
+// C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
+// in L1. A single row of tiles reads B in place instead, since it would read the packed panel only once.
+template <int NV, class T, class A, class Out>
+inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b, const Out& out,
+                            T* panel) {
+    constexpr ptrdiff_t width = NV * lanes<T>;
+    constexpr int MR = NV == tile_vectors ? tile_rows : NV == 4 ? 3 : 1;
+    const ptrdiff_t rows = piece(M, ceil_div(M, MR), 1);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
+    for (ptrdiff_t j = j0; j < j1; j += width) {
+        const ptrdiff_t n = smaller(width, j1 - j);
+        if (n < width && NV > tile_vectors) return multiply_panels<tile_vectors, T>(M, j, j1, K, a, b, out, panel);
         const T* bp = b.p + j * b.column;
         ptrdiff_t ldb = b.row;
-        if (n < NR || b.column != 1) {
-            pack_panel<NR, T>(K, n, b.at(0, j), panel);
+        if (n < width || b.column != 1 || rows < M) {
+            pack_panel<width, T>(K, n, b.at(0, j), panel);
             bp = panel;
-            ldb = NR;
+            ldb = width;
         }
-        for (ptrdiff_t i = 0; i < M; i += tile_rows)
-            tile_of<tile_rows, tile_vectors, T>(M - i, K, InPlace<T>{a.p + i * a.row, a.row, a.column}, bp, ldb, out, i, j, n);
+        for (ptrdiff_t i = 0; i < M; i += rows)
+            tile_of<MR, NV, T>(smaller(rows, M - i), K, a.at(i), bp, ldb, out, i, j, n);
     }
 }
 
 template <class T, class Epilogue>
-inline void gemm_in_place(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
-                          bool accumulate, const Epilogue& epilogue) {
+inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
+                        const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>;
-    const ptrdiff_t width = piece(N, 2 * M * N * K / task_flops, NR);
+    const ptrdiff_t width = piece(N, 2 * M * N * K / task_flops, NR), kc_max = k_block(K);
     parallel_for(ceil_div(N, width), [=](ptrdiff_t task) {
         Scratch scratch(block_k * NR * sizeof(T));
+        T* const panel = scratch.as<T>();
         const ptrdiff_t j0 = task * width, j1 = smaller(N, j0 + width);
-        for (ptrdiff_t k = 0; k < K; k += block_k) {
-            const ptrdiff_t kc = smaller(block_k, K - k);
+        for (ptrdiff_t k = 0; k < K; k += kc_max) {
+            const ptrdiff_t kc = smaller(kc_max, K - k);
             const Output<T, Epilogue> out{c, ldc, epilogue, k == 0 && !accumulate, k + kc == K};
-            multiply_in_place<T>(M, j0, j1, kc, a.at(0, k), b.at(k, 0), out, scratch.as<T>());
+            const InPlace<T> rows{a.p + k * a.column, a.row, a.column};
+            const View<T> columns = b.at(k, 0);
+            // With one row, or up to three, wider tiles keep enough sums in flight to hide the latency of FMA.
+            if (M == 1 && b.column == 1)
+                multiply_panels<8, T>(M, j0, j1, kc, rows, columns, out, panel);
+            else if (M <= 3 && b.column == 1)
+                multiply_panels<4, T>(M, j0, j1, kc, rows, columns, out, panel);
+            else
+                multiply_panels<tile_vectors, T>(M, j0, j1, kc, rows, columns, out, panel);
         }
     });
 }
 
+// The packed operands of one block of the product, and how to compute it. A is packed only where its rows are
+// not contiguous along k: otherwise the tile kernel reads it in place as fast.
+template <class T>
+struct Blocks {
+    T *b, *a;  // panels [K][NR] of B, and [K][MR] of A
+    static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows, pack_group = 1 << 14;
+
+    void pack(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, View<T> va, View<T> vb, bool with_a, bool with_b) const {
+        const ptrdiff_t panels_b = with_b ? ceil_div(nc, NR) : 0, panels_a = with_a ? ceil_div(mc, MR) : 0;
+        const ptrdiff_t group_b = piece(1, 1, larger(1, pack_group / (kc * NR)));
+        const ptrdiff_t group_a = piece(1, 1, larger(1, pack_group / (kc * MR)));
+        const ptrdiff_t tasks_b = ceil_div(panels_b, group_b);
+        parallel_for(tasks_b + ceil_div(panels_a, group_a), [=, *this](ptrdiff_t task) {
+            if (task < tasks_b)
+                for (ptrdiff_t p = task * group_b; p < smaller(panels_b, (task + 1) * group_b); ++p)
+                    pack_panel<NR, T>(kc, smaller(NR, nc - p * NR), vb.at(0, p * NR), b + p * NR * kc);
+            else
+                for (ptrdiff_t p = (task - tasks_b) * group_a; p < smaller(panels_a, (task - tasks_b + 1) * group_a); ++p)
+                    pack_panel<MR, T>(kc, smaller(MR, mc - p * MR), transposed(va.at(p * MR, 0)), a + p * MR * kc);
+        });
+    }
+
+    // C[ic:ic+mc, jc:jc+nc]: a grid of tasks, each a block of A that stays in L2 against a range of B's panels.
+    template <class A, class Out>
+    void multiply(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, A rows_of_a, const Out& out, ptrdiff_t ic, ptrdiff_t jc) const {
+        const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops), row_tasks = ceil_div(mc, block_rows);
+        const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
+        const ptrdiff_t column_tasks = ceil_div(nc, columns);
+        parallel_for(ceil_div(mc, rows) * column_tasks, [=, *this](ptrdiff_t task) {
+            const ptrdiff_t i0 = task / column_tasks * rows, i1 = smaller(mc, i0 + rows);
+            const ptrdiff_t j0 = task % column_tasks * columns, j1 = smaller(nc, j0 + columns);
+            for (ptrdiff_t j = j0; j < j1; j += NR)
+                for (ptrdiff_t i = i0; i < i1; i += MR)
+                    tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, rows_of_a.at(i), b + j * kc, NR, out, ic + i, jc + j,
+                                                        smaller(NR, nc - j));
+        });
+    }
+};
+
 template <class T, class Epilogue>
-inline void gemm_packed(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
+inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
                         const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
-    const ptrdiff_t kc_max = piece(K, ceil_div(K, block_k), 1);
+    const bool pack_a = a.column != 1;
+    const ptrdiff_t kc_max = k_block(K);
     const ptrdiff_t nc_max = smaller(block_n, ceil_div(N, NR) * NR), mc_max = smaller(block_m, ceil_div(M, MR) * MR);
-    Scratch scratch((mc_max + nc_max) * kc_max * sizeof(T) + 64);
-    T* const pb = scratch.as<T>();
-    T* const pa = pb + nc_max * kc_max;
-
+    Scratch scratch((nc_max + (pack_a ? mc_max : 0)) * kc_max * sizeof(T));
+    const Blocks<T> blocks{scratch.as<T>(), scratch.as<T>() + nc_max * kc_max};
     for (ptrdiff_t jc = 0; jc < N; jc += nc_max)
         for (ptrdiff_t pc = 0; pc < K; pc += kc_max)
             for (ptrdiff_t ic = 0; ic < M; ic += mc_max) {
                 const ptrdiff_t nc = smaller(nc_max, N - jc), kc = smaller(kc_max, K - pc), mc = smaller(mc_max, M - ic);
-                const ptrdiff_t panels_b = ic == 0 ? ceil_div(nc, NR) : 0, panels_a = ceil_div(mc, MR);
-                const ptrdiff_t group = larger(1, (1 << 14) / (kc * NR)), groups_b = ceil_div(panels_b, group);
-                const ptrdiff_t group_a = larger(1, (1 << 14) / (kc * MR));
-                parallel_for(groups_b + ceil_div(panels_a, group_a), [=](ptrdiff_t task) {
-                    if (task < groups_b)
-                        for (ptrdiff_t p = task * group; p < smaller(panels_b, (task + 1) * group); ++p)
-                            pack_panel<NR, T>(kc, smaller(NR, nc - p * NR), b.at(pc, jc + p * NR), pb + p * NR * kc);
-                    else
-                        for (ptrdiff_t p = (task - groups_b) * group_a; p < smaller(panels_a, (task - groups_b + 1) * group_a); ++p)
-                            pack_panel<MR, T>(kc, smaller(MR, mc - p * MR), transposed(a.at(ic + p * MR, pc)), pa + p * MR * kc);
-                });
-
-                const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops), row_tasks = ceil_div(mc, 144);
-                const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
-                const ptrdiff_t column_tasks = ceil_div(nc, columns);
+                const View<T> va = a.at(ic, pc);
                 const Output<T, Epilogue> out{c, ldc, epilogue, pc == 0 && !accumulate, pc + kc == K};
-                parallel_for(ceil_div(mc, rows) * column_tasks, [=](ptrdiff_t task) {
-                    const ptrdiff_t i0 = task / column_tasks * rows, i1 = smaller(mc, i0 + rows);
-                    const ptrdiff_t j0 = task % column_tasks * columns, j1 = smaller(nc, j0 + columns);
-                    for (ptrdiff_t j = j0; j < j1; j += NR)
-                        for (ptrdiff_t i = i0; i < i1; i += MR)
-                            tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, Packed<T>{pa + i * kc}, pb + j * kc, NR, out, ic + i,
-                                                                jc + j, smaller(NR, nc - j));
-                });
+                blocks.pack(mc, nc, kc, va, b.at(pc, jc), pack_a, ic == 0);
+                if (pack_a)
+                    blocks.multiply(mc, nc, kc, Packed<T>{blocks.a, kc}, out, ic, jc);
+                else
+                    blocks.multiply(mc, nc, kc, InPlace<T>{va.p, va.row, 1}, out, ic, jc);
             }
 }
 
@@ -182,12 +220,10 @@ inline void gemm(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T*
                 put_edge<1, tile_vectors, T>(zeros, out, i, j, smaller(tile_columns<T>, N - j));
         return;
     }
-    // Packing pays once every packed element is used often enough.
-    const bool in_place = b.column == 1 ? M <= 64 || (N <= 256 && K <= 256 && M <= 256) : M <= tile_rows;
-    if (in_place && a.row != 1)
-        gemm_in_place<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
+    if (M <= block_rows)
+        gemm_panels<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
     else
-        gemm_packed<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
+        gemm_blocks<T>(M, N, K, a, b, c, ldc, accumulate, epilogue);
 }
 
 }  // namespace

@@ -9,7 +9,8 @@
 #endif
 
 #if !defined(CF_HAVE_BASELINE) && !defined(CF_HAVE_NEON)
-#error "the build defines CF_HAVE_BASELINE, CF_HAVE_V3, CF_HAVE_V4, CF_HAVE_NEON for the kernel objects it links"
+#error \
+    "the build defines CF_HAVE_BASELINE, CF_HAVE_V3, CF_HAVE_V4, CF_HAVE_NEON for the kernel objects it links"
 #endif
 
 namespace closedform {
@@ -95,7 +96,9 @@ const char* const* available_isas(int* n) {
     return isas().names;
 }
 
-bool isa_supported(const char* name) { return isas().find(name) != nullptr; }
+bool isa_supported(const char* name) {
+    return isas().find(name) != nullptr;
+}
 
 bool select_isa(const char* name) {
     const KernelTable* table = isas().find(name);

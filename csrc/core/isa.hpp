@@ -11,8 +11,8 @@ const char* const* available_isas(int* n);
 // Is `name` one of them?
 bool isa_supported(const char* name);
 
-// The chosen table: the fastest, until select_isa(name) succeeds. Both are safe at any time from any thread; a
-// call that has its table already keeps it.
+// The chosen table: the fastest, until select_isa(name) succeeds. Both are safe at any time from any thread;
+// a call that has its table already keeps it.
 const KernelTable& kernels();
 bool select_isa(const char* name);
 

@@ -19,26 +19,61 @@ CF_INLINE View<T> transposed(View<T> a) {
     return {a.p, a.column, a.row};
 }
 
+template <int... L>
+struct LaneList {};
+template <int N, int... L>
+struct LaneRange : LaneRange<N - 1, N - 1, L...> {};
+template <int... L>
+struct LaneRange<0, L...> {
+    using list = LaneList<L...>;
+};
+
+// Exchanges the off-diagonal blocks of step S between two rows: one stage of a transpose.
+template <int S, class T, int... L>
+CF_INLINE void exchange(Vec<T>& a, Vec<T>& b, LaneList<L...>) {
+    constexpr int W = lanes<T>;
+    const Vec<T> low = __builtin_shufflevector(a, b, ((L & S) ? W + L - S : L)...);
+    b = __builtin_shufflevector(a, b, ((L & S) ? W + L : L + S)...);
+    a = low;
+}
+
+template <int S, class T>
+CF_INLINE void transpose_stages(Vec<T> (&r)[lanes<T>]) {
+    if constexpr (S < lanes<T>) {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i)
+            if (!(i & S)) exchange<S, T>(r[i], r[i + S], typename LaneRange<lanes<T>>::list{});
+        transpose_stages<2 * S, T>(r);
+    }
+}
+
+// A square block, one vector wide: to[k][j] = from[j][k], rows `from_row` and `to_row` elements apart.
+template <class T>
+CF_INLINE void transpose_block(const T* from, ptrdiff_t from_row, T* to, ptrdiff_t to_row) {
+    Vec<T> r[lanes<T>];
+#pragma GCC unroll 16
+    for (int j = 0; j < lanes<T>; ++j) r[j] = load<T>(from + j * from_row);
+    transpose_stages<1, T>(r);
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes<T>; ++k) store<T>(to + k * to_row, r[k]);
+}
+
 // One panel [K][P] of the K x n matrix src (n <= P): panel[k][j] = src(k, j), zero for j >= n.
 // Serves B (P = tile_columns) and, transposed, A (P = tile_rows).
 template <int P, class T>
 inline void pack_panel(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict panel) {
-    if (n < P) {
-        for (ptrdiff_t k = 0; k < K; ++k)
-            for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = j < n ? src.p[k * src.row + j * src.column] : T(0);
-    } else if (src.column == 1) {
-        for (ptrdiff_t k = 0; k < K; ++k)
-            for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = src.p[k * src.row + j];
-    } else {
-        // Columns of src are (usually) contiguous: 8 of k at a time keeps the reads sequential and
-        // the writes within a few cache lines.
-        ptrdiff_t k = 0;
-        for (; k + 8 <= K; k += 8)
-            for (ptrdiff_t j = 0; j < P; ++j)
-                for (ptrdiff_t i = k; i < k + 8; ++i) panel[i * P + j] = src.p[i * src.row + j * src.column];
+    constexpr ptrdiff_t W = lanes<T>;
+    ptrdiff_t k = 0;
+    if (n == P && src.column == 1) {
         for (; k < K; ++k)
-            for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = src.p[k * src.row + j * src.column];
+            for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = src.p[k * src.row + j];
+    } else if (n == P && P % W == 0 && src.row == 1) {
+        for (; k + W <= K; k += W)
+            for (ptrdiff_t j = 0; j < P; j += W)
+                transpose_block<T>(src.p + k + j * src.column, src.column, panel + k * P + j, P);
     }
+    for (; k < K; ++k)
+        for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = j < n ? src.p[k * src.row + j * src.column] : T(0);
 }
 
 }  // namespace

@@ -1,11 +1,14 @@
 // The thread pool behind parallel_for.
 //
-// One job at a time, owned by the thread that called. All that workers need to know is in one atomic word, the
-// gate: how many places the job has left, how many workers are inside, and the job's number. A worker enters
-// by taking a place, claims task indices from a counter until none is left, and leaves. The caller claims too;
-// when the counter is spent it closes the gate and waits only for the workers inside. So a worker that is slow
-// to wake is never waited for, and a late one can never touch the job after its end.
+// One job at a time, owned by the thread that called. All that workers need to know is in one atomic word,
+// the gate: how many places the job has left, how many workers are inside, and the job's number. A worker
+// enters by taking a place, claims task indices from a counter until none is left, and leaves. The caller
+// claims too; when the counter is spent it closes the gate and waits only for the workers inside. So a worker
+// that is slow to wake is never waited for, and a late one can never touch the job after its end.
 #include "parallel.hpp"
+
+#include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,10 +21,6 @@
 #include <utility>
 #include <vector>
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#include <signal.h>
-#endif
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -30,8 +29,9 @@ namespace closedform {
 namespace {
 
 constexpr int max_threads = 256;
-
-// How long a worker waits for the next job, and the caller for the last task, before it sleeps.
+// How long a worker waits for the next job, and the caller for the last task, before it sleeps: about what
+// waking costs. Measured on a 2-core virtual machine: a spinning worker begins a task 0.2 us after the call,
+// a sleeping one after 25 to 40 us, and waking it takes 8 to 55 us of the caller's time.
 constexpr auto spin_time = std::chrono::microseconds(50);
 
 // The gate's fields: workers inside, places left, two flags, the job's number.
@@ -42,34 +42,26 @@ constexpr std::uint64_t caller_sleeps = 1ull << 32, stopping = 1ull << 33, one_j
 // True in workers, and in a caller while its job runs: a nested call is serial.
 thread_local bool in_region = false;
 
-inline void pause() {
+// Float mode: rounding, subnormals. Workers adopt the caller's, else bits could depend on who ran a task.
+struct Cpu {
 #if defined(__x86_64__)
-    _mm_pause();
+    static void pause() { _mm_pause(); }
+    static std::uint64_t float_mode() { return _mm_getcsr(); }
+    static void set_float_mode(std::uint64_t mode) { _mm_setcsr(static_cast<unsigned>(mode)); }
 #elif defined(__aarch64__)
-    asm volatile("isb");  // "yield" is a no-op on most cores; isb waits about as long as x86's pause
-#endif
-}
-
-// Rounding and subnormal handling. Workers adopt the caller's, else bits could depend on who ran a task.
-inline std::uint64_t get_float_mode() {
-#if defined(__x86_64__)
-    return _mm_getcsr();
-#elif defined(__aarch64__)
-    std::uint64_t mode;
-    asm volatile("mrs %0, fpcr" : "=r"(mode));
-    return mode;
+    static void pause() { asm volatile("isb"); }  // "yield" does nothing on most cores
+    static std::uint64_t float_mode() {
+        std::uint64_t mode;
+        asm volatile("mrs %0, fpcr" : "=r"(mode));
+        return mode;
+    }
+    static void set_float_mode(std::uint64_t mode) { asm volatile("msr fpcr, %0" : : "r"(mode)); }
 #else
-    return 0;
+    static void pause() {}
+    static std::uint64_t float_mode() { return 0; }
+    static void set_float_mode(std::uint64_t) {}
 #endif
-}
-
-inline void set_float_mode([[maybe_unused]] std::uint64_t mode) {
-#if defined(__x86_64__)
-    _mm_setcsr(static_cast<unsigned>(mode));
-#elif defined(__aarch64__)
-    asm volatile("msr fpcr, %0" : : "r"(mode));
-#endif
-}
+};
 
 class Pool {
   public:
@@ -81,14 +73,13 @@ class Pool {
         task_ = task;
         context_ = context;
         n_ = n;
-        float_mode_ = get_float_mode();
-        error_ = nullptr;
+        float_mode_ = Cpu::float_mode();
         failed_.store(false, std::memory_order_relaxed);
         next_.store(0, std::memory_order_relaxed);
 
         const auto places = std::min<std::uint64_t>(static_cast<std::uint64_t>(n - 1), workers_.size());
         job_ += one_job;
-        gate_.store(job_ | places * one_place);  // seq_cst here and in sleep(): either they see the job,
+        gate_.store(job_ | places * one_place);  // seq_cst, here and in enter(): either they see the job,
         if (sleepers_.load() > 0) wake(places);  // or we see them asleep
         in_region = true;
         work();
@@ -113,12 +104,10 @@ class Pool {
     std::uint64_t job_ = 0;
     std::vector<std::thread> workers_;
     int workers_wanted_ = 0;  // workers_ may be fewer, if the system refused threads
-    bool spins_ = true;       // not with more threads than CPUs: a spinning worker would keep a working one out
+    bool spins_ = true;  // not with more threads than CPUs: a spinning worker would keep a working one out
 
     void work() {
-        for (;;) {
-            const std::ptrdiff_t i = next_.fetch_add(1, std::memory_order_relaxed);
-            if (i >= n_) return;
+        for (std::ptrdiff_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
             try {
                 task_(context_, i);
             } catch (...) {
@@ -135,7 +124,7 @@ class Pool {
         do {
             for (int i = 0; i < 16; ++i) {
                 if (condition()) return true;
-                pause();
+                Cpu::pause();
             }
         } while (std::chrono::steady_clock::now() < deadline);
         return false;
@@ -149,8 +138,11 @@ class Pool {
         workers_left_.wait(lock, idle);
     }
 
+    // After this, whoever had decided to sleep does sleep, and a notification reaches it.
+    void pass_mutex() { std::lock_guard lock(mutex_); }
+
     void wake(std::uint64_t places) {
-        { std::lock_guard lock(mutex_); }  // a worker that counts as a sleeper now sleeps, and can be notified
+        pass_mutex();
         if (places >= workers_.size()) return job_opened_.notify_all();
         for (; places > 0; --places) job_opened_.notify_one();
     }
@@ -158,11 +150,11 @@ class Pool {
     void worker_main() noexcept {
         in_region = true;
         for (std::uint64_t seen = 0; enter(seen);) {
-            set_float_mode(float_mode_);
+            Cpu::set_float_mode(float_mode_);
             work();
             const auto before = gate_.fetch_sub(one_inside, std::memory_order_acq_rel);
             if ((before & caller_sleeps) && (before & inside_mask) == one_inside) {
-                { std::lock_guard lock(mutex_); }
+                pass_mutex();
                 workers_left_.notify_one();
             }
         }
@@ -175,7 +167,7 @@ class Pool {
             gate = gate_.load();
             return (gate & stopping) || ((gate & places_mask) && gate / one_job != seen);
         };
-        for (;;) {
+        do {
             if (!spin_until(news)) {
                 std::unique_lock lock(mutex_);
                 sleepers_.fetch_add(1);
@@ -183,15 +175,14 @@ class Pool {
                 sleepers_.fetch_sub(1);
             }
             if (gate & stopping) return false;
-            if (gate_.compare_exchange_weak(gate, gate - one_place + one_inside)) break;
-        }
+        } while (!gate_.compare_exchange_weak(gate, gate - one_place + one_inside));
         seen = gate / one_job;
         return true;
     }
 
     void resize(int workers) {
         gate_.fetch_or(stopping);
-        { std::lock_guard lock(mutex_); }
+        pass_mutex();
         job_opened_.notify_all();
         for (auto& worker : workers_) worker.join();
         workers_.clear();
@@ -200,34 +191,27 @@ class Pool {
         workers_.reserve(static_cast<std::size_t>(workers));
         workers_wanted_ = workers;
         spins_ = workers < available_cpus();
-#if defined(__unix__) || defined(__APPLE__)
-        // Signals are the application's business: only faults may land in a worker.
+        // Signals are the application's business: workers inherit a mask that lets through only faults.
         sigset_t all, before;
         sigfillset(&all);
         for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fault);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-#endif
         try {
             for (int i = 0; i < workers; ++i) workers_.emplace_back(&Pool::worker_main, this);
         } catch (const std::exception&) {  // no more threads to be had: go on with those there are
         }
-#if defined(__unix__) || defined(__APPLE__)
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
-#endif
     }
 };
 
-// Never destroyed: at exit the workers sleep in memory that stays valid until the process is gone, so there is
-// nothing to join and no order of destructors to get wrong. (The library must not be unloaded: link it with
-// -z nodelete where that could happen.)
+// Never destroyed: at exit the workers sleep in memory that stays valid until the process is gone, so there
+// is nothing to join and no order of destructors to get wrong. (Python never unloads a module.)
 std::atomic<Pool*> the_pool{nullptr};
 std::atomic<int> threads_wanted{0};
 
-#if defined(__unix__) || defined(__APPLE__)
-// Workers do not survive a fork, and locks stay as they were: the child forgets the pool and builds a new one.
+// Workers do not survive a fork, and locks stay as they were: the child forgets the pool and builds another.
 [[maybe_unused]] const int fork_handler =
     pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_relaxed); });
-#endif
 
 Pool& current_pool() {
     Pool* pool = the_pool.load(std::memory_order_acquire);
@@ -253,10 +237,13 @@ void parallel_run(std::ptrdiff_t n, void (*task)(void*, std::ptrdiff_t), void* c
 int num_threads() {
     const int wanted = threads_wanted.load(std::memory_order_relaxed);
     if (wanted > 0) return wanted;
-    set_num_threads(available_cpus());
+    int unset = 0;  // if it is set meanwhile, that stands
+    threads_wanted.compare_exchange_strong(unset, std::min(available_cpus(), max_threads));
     return threads_wanted.load(std::memory_order_relaxed);
 }
 
-void set_num_threads(int n) { threads_wanted.store(std::clamp(n, 1, max_threads), std::memory_order_relaxed); }
+void set_num_threads(int n) {
+    threads_wanted.store(std::clamp(n, 1, max_threads), std::memory_order_relaxed);
+}
 
 }  // namespace closedform

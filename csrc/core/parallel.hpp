@@ -22,7 +22,8 @@ void parallel_run(std::ptrdiff_t n, void (*task)(void* context, std::ptrdiff_t i
 int num_threads();
 void set_num_threads(int n);
 
-// CPUs this process may use, at least 1: its affinity mask, and on Linux its control group's quota, rounded up.
+// CPUs this process may use, at least 1: its affinity mask, and on Linux its control group's quota, rounded
+// up.
 int available_cpus();
 
 namespace {

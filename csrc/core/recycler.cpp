@@ -1,20 +1,15 @@
 // The recycling pool: a short list of free blocks, the least recently freed first.
 #include "recycler.hpp"
 
-#include <algorithm>
-#include <bit>
-#include <cstdint>
-#include <mutex>
-#include <new>
-
-#if defined(__unix__) || defined(__APPLE__)
-#define CF_POSIX 1
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <fstream>
-#endif
+#include <mutex>
 
 namespace closedform {
 namespace {
@@ -65,7 +60,6 @@ std::size_t size_class(std::size_t bytes) {
 
 std::size_t physical_memory() {
     std::size_t bytes = SIZE_MAX;
-#if CF_POSIX
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page > 0) bytes = static_cast<std::size_t>(pages) * static_cast<std::size_t>(page);
     // In a container the limit is the group's, v2 or v1 ("max" does not read as a number).
@@ -73,15 +67,12 @@ std::size_t physical_memory() {
         std::size_t limit = 0;
         if (std::ifstream(file) >> limit && limit > 0) bytes = std::min(bytes, limit);
     }
-#endif
     return bytes;
 }
 
-#if CF_POSIX
 // No thread is in the middle of a change when the process forks, so the child finds the list in order.
 [[maybe_unused]] const int fork_handlers =
     pthread_atfork([] { held().mutex.lock(); }, [] { held().mutex.unlock(); }, [] { held().mutex.unlock(); });
-#endif
 
 }  // namespace
 
@@ -138,7 +129,6 @@ std::size_t recycle_bound() noexcept {
     return bound;
 }
 
-#if CF_POSIX
 void* map_block(std::size_t bytes) noexcept {
     if (bytes > PTRDIFF_MAX / 2) return nullptr;  // no sum below overflows
     // Mappings begin at any page: for 2 MiB alignment ask for more and cut off both ends.
@@ -162,10 +152,5 @@ void unmap_block(void* block, std::size_t bytes) noexcept {
     const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     munmap(block, (bytes + page - 1) / page * page);
 }
-#else
-void* map_block(std::size_t bytes) noexcept { return ::operator new(bytes, std::align_val_t{64}, std::nothrow); }
-
-void unmap_block(void* block, std::size_t) noexcept { ::operator delete(block, std::align_val_t{64}); }
-#endif
 
 }  // namespace closedform

@@ -25,20 +25,25 @@ inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr ptrdiff_t tile_columns = tile_vectors * lanes<T>;
 
-// How a tile reads A, in place: a(i, k) = p[i * row + k * column].
+// How tiles read A: `at(i)` is the tile that begins at row i, then a(r) is its row r, and next() moves along k.
+//
+// In place, any strides:
 template <class T>
 struct InPlace {
     const T* p;
     ptrdiff_t row, column;
-    CF_INLINE T operator()(int i) const { return p[i * row]; }
+    CF_INLINE InPlace at(ptrdiff_t i) const { return {p + i * row, row, column}; }
+    CF_INLINE T operator()(int r) const { return p[r * row]; }
     CF_INLINE void next() { p += column; }
 };
 
-// The same from a packed panel [K][tile_rows], its strides known to the compiler.
+// From packed panels [K][tile_rows], one after the other; i is a multiple of tile_rows.
 template <class T>
 struct Packed {
     const T* p;
-    CF_INLINE T operator()(int i) const { return p[i]; }
+    ptrdiff_t K;
+    CF_INLINE Packed at(ptrdiff_t i) const { return {p + i * K, K}; }
+    CF_INLINE T operator()(int r) const { return p[r]; }
     CF_INLINE void next() { p += tile_rows; }
 };
 
@@ -55,7 +60,8 @@ CF_INLINE void tile(ptrdiff_t K, A a, const T* b, ptrdiff_t ldb, Vec<T> (&acc)[M
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) acc[i][v] += ai * bv[v];
         }
-        __builtin_prefetch(b + 12 * ldb);
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v += 64 / CF_VECTOR_BYTES) __builtin_prefetch(b + 12 * ldb + v * lanes<T>);
         a.next();
         b += ldb;
     } while (--K);

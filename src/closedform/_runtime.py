@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from . import _kernels
+from ._validate import as_integer
 from ._version import __version__
 
 MAX_THREADS = 256
 
 
 def _as_thread_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer; got {value!r}")
-    n = int(value.__index__())
+    n = as_integer(name, value)
     if not 1 <= n <= MAX_THREADS:
         raise ValueError(f"{name}: expected an integer in [1, {MAX_THREADS}]; got {n}")
     return n
@@ -81,6 +80,6 @@ def apply_environment() -> None:
         )
     threads = os.environ.get("CLOSEDFORM_NUM_THREADS")
     if threads is not None:
-        if not threads.isascii() or not threads.isdigit():
+        if not threads.isascii() or not threads.isdigit() or len(threads) > 9 or not 1 <= int(threads) <= MAX_THREADS:
             raise ImportError(f"CLOSEDFORM_NUM_THREADS: expected an integer in [1, {MAX_THREADS}]; got {threads!r}")
         set_num_threads(int(threads))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import operator
 from collections.abc import Collection
 from typing import Any
 
@@ -73,12 +75,24 @@ def expect_shape(name: str, a: Array, expected: tuple[int, ...], why: str) -> No
 
 def as_axis(axis: Any, a: Array) -> int:
     """A valid axis of `a`, counted from the front."""
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis: expected an integer; got {axis!r}")
-    axis = axis.__index__()
+    axis = as_integer("axis", axis)
     if not -a.ndim <= axis < a.ndim:
         raise ValueError(f"axis: expected an axis of an array with {a.ndim} dimensions; got {axis}")
-    return int(axis % a.ndim)
+    return axis % a.ndim
+
+
+def as_integer(name: str, value: Any) -> int:
+    """An integer, of Python or NumPy; no boolean and no float."""
+    if not isinstance(value, (bool, np.bool_)):
+        with contextlib.suppress(TypeError):
+            return operator.index(value)
+    raise TypeError(f"{name}: expected an integer; got {value!r}")
+
+
+def as_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False; got {value!r}")
+    return bool(value)
 
 
 def one_of(name: str, value: Any, choices: Collection[str]) -> str:
@@ -87,13 +101,25 @@ def one_of(name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
+def some_of(name: str, values: Any, choices: Collection[str]) -> tuple[str, ...]:
+    """Any of the choices, from any iterable but a string."""
+    if isinstance(values, str) or not np.iterable(values):
+        raise ValueError(f"{name}: expected names out of {tuple(choices)}; got {values!r}")
+    return tuple(one_of(name, v, choices) for v in values)
+
+
 def as_number(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
 ) -> float:
     """A finite real number in [low, high], or (low, high] with `open_low`."""
+    kind = value.dtype.kind if isinstance(value, (ndarray, np.generic)) else ""
+    if isinstance(value, (str, bytes, bytearray)) or kind not in "fiub" or (kind and value.ndim > 0):
+        raise TypeError(f"{name}: expected a number; got {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError, OverflowError) as e:
+    except OverflowError:
+        number = math.inf
+    except (TypeError, ValueError) as e:
         raise TypeError(f"{name}: expected a number; got {value!r}") from e
     if not (math.isfinite(number) and low <= number <= high and not (open_low and number == low)):
         bracket = "(" if open_low else "["
@@ -116,7 +142,7 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: Any, *inputs: Array | Non
         raise ValueError(f"{name}: expected a writable array; got a read-only one")
     for a in inputs:
         if a is not None and _overlap(out, a):
-            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps an input")
+            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps another argument")
 
 
 def _overlap(a: Array, b: Array) -> bool:

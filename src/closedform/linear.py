@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, DenseGradients
-from ._validate import as_floats, check_out
+from ._validate import as_floats, check_out, some_of
 
 
 def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, *, out: Array | None = None) -> Array:
@@ -80,16 +80,15 @@ def dense_backward(
     if dy.shape[:-1] != x.shape[:-1] or dy.shape[-1:] != w.shape[1:]:
         expected = x.shape[:-1] + w.shape[1:]
         raise ValueError(f"dy: expected shape {expected}, that of dense(x, w); got {dy.shape}")
-    if isinstance(needs, str) or not set(needs) <= {"x", "w", "b"}:
-        raise ValueError(f"needs: expected names out of ('x', 'w', 'b'); got {needs!r}")
+    wanted = some_of("needs", needs, ("x", "w", "b"))
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dw, db); got {out!r}")
-        for name, a, shape in zip(("dx", "dw", "db"), out, (x.shape, w.shape, w.shape[1:]), strict=True):
-            check_out(a, shape, x.dtype, dy, x, w, name=f"out {name}")
+        for i, (name, shape) in enumerate((("dx", x.shape), ("dw", w.shape), ("db", w.shape[1:]))):
+            check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=f"out {name}")
     if using_reference():
-        return reference.dense_backward(dy, x, w, needs=needs, out=out)
-    return DenseGradients(*_kernels.dense_backward(dy, x, w, "x" in needs, "w" in needs, "b" in needs, out))
+        return reference.dense_backward(dy, x, w, needs=wanted, out=out)
+    return DenseGradients(*_kernels.dense_backward(dy, x, w, "x" in wanted, "w" in wanted, "b" in wanted, out))
 
 
 def _explain(x: Array, w: Array, b: Array | None) -> None:

@@ -15,6 +15,7 @@ from ._validate import (
     REDUCTIONS,
     as_array,
     as_floats,
+    as_integer,
     as_labels,
     as_number,
     check_out,
@@ -289,9 +290,9 @@ class _CrossEntropy:
 
 def _check_labels(target: Array, K: int, ignore_index: Any) -> int | None:
     if ignore_index is not None:
-        if isinstance(ignore_index, bool) or not hasattr(ignore_index, "__index__"):
-            raise TypeError(f"ignore_index: expected an integer or None; got {ignore_index!r}")
-        ignore_index = int(ignore_index)
+        ignore_index = as_integer("ignore_index", ignore_index)
+        if not -(2**63) <= ignore_index < 2**63:
+            raise ValueError(f"ignore_index: expected an integer of 64 bits; got {ignore_index}")
     if target.size == 0 or (0 <= target.min() and target.max() < K):
         return ignore_index
     bad = (target < 0) | (target >= K)

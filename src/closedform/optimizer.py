@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array
-from ._validate import FLOAT32, FLOAT64, as_floats, as_number, check_out, same_shape
+from ._validate import FLOAT32, FLOAT64, as_flag, as_floats, as_integer, as_number, check_out, same_shape
 
 
 def sgd_update(
@@ -42,6 +42,7 @@ def sgd_update(
     """
     momentum = as_number("momentum", momentum, low=0)
     lr, weight_decay = as_number("lr", lr), as_number("weight_decay", weight_decay)
+    nesterov = as_flag("nesterov", nesterov)
     if velocity is None and momentum != 0:
         raise ValueError("velocity: expected an array, since momentum is not 0; got None")
     gradient = _check_state(parameter, gradient, velocity=velocity)
@@ -49,7 +50,7 @@ def sgd_update(
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
     with _contiguous(parameter, velocity) as (p, v):
-        _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, bool(nesterov))
+        _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, nesterov)
     return None
 
 
@@ -89,11 +90,11 @@ def adam_update(
     """
     lr, weight_decay = as_number("lr", lr), as_number("weight_decay", weight_decay)
     eps = as_number("eps", eps, low=0)
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= as_number(name, beta) < 1:
-            raise ValueError(f"{name}: expected a number in [0, 1); got {beta!r}")
-    if step < 1:
-        raise ValueError(f"step: expected an integer counted from 1; got {step!r}")
+    beta1, beta2 = _as_decay("beta1", beta1), _as_decay("beta2", beta2)
+    if (step := as_integer("step", step)) < 1:
+        raise ValueError(f"step: expected an integer counted from 1; got {step}")
+    step = min(step, 2**53)  # a float's largest integer: by then beta**step is 0
+    decoupled = as_flag("decoupled", decoupled)
     gradient = _check_state(parameter, gradient, m=m, v=v)
     if using_reference():
         return reference.adam_update(
@@ -103,7 +104,7 @@ def adam_update(
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
     with _contiguous(parameter, m, v) as (p, m1, m2):
         _kernels.adam_update(
-            p, gradient, m1, m2, lr, beta1, beta2, eps, weight_decay, bool(decoupled), correction1, correction2
+            p, gradient, m1, m2, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2
         )
     return None
 
@@ -115,9 +116,18 @@ def _check_state(parameter: Any, gradient: Any, **state: Any) -> Array:
     same_shape(parameter=parameter, gradient=gradient)
     gradient = gradient.astype(parameter.dtype, copy=False)
     check_out(parameter, parameter.shape, parameter.dtype, gradient, *state.values(), name="parameter")
+    others = [gradient]
     for name, a in state.items():
-        check_out(a, parameter.shape, parameter.dtype, gradient, name=name)
+        check_out(a, parameter.shape, parameter.dtype, *others, name=name)
+        others.append(a)
     return gradient
+
+
+def _as_decay(name: str, value: Any) -> float:
+    beta = as_number(name, value)
+    if not 0 <= beta < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1); got {value!r}")
+    return beta
 
 
 class _contiguous:

@@ -1,0 +1,112 @@
+"""Models in files: the parameters as safetensors, the architecture as JSON in the header. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import activations, dense, layers
+from .layer import Layer
+from .layers import Sequential
+
+FORMAT = "closedform.nn/1"
+KINDS: dict[str, type[Layer]] = {
+    kind.__name__: kind
+    for kind in (
+        dense.Dense,
+        layers.Dropout,
+        layers.Flatten,
+        layers.Sequential,
+        activations.GELU,
+        activations.ReLU,
+        activations.Sigmoid,
+        activations.Softplus,
+        activations.Tanh,
+    )
+}
+
+
+def save(model: Layer, path: str | os.PathLike[str]) -> None:
+    """Write a model to `path`, as a safetensors file, from which `load` rebuilds it bit for bit.
+
+    Any safetensors reader can open the parameters. What training keeps besides (gradients, the state of
+    dropout and of the optimiser) is not saved. The file appears complete or not at all.
+
+    Raises TypeError for layers that are not of closedform.nn, OSError where the file cannot be written,
+    ImportError without safetensors (`pip install "closedform[train]"`).
+    """
+    numpy = _safetensors("numpy")
+    path = Path(path)
+    metadata = {"format": FORMAT, "architecture": json.dumps(_describe(model))}
+    parameters = {name: np.ascontiguousarray(p) for name, p in model.parameters().items()}
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(numpy.save(parameters, metadata))
+    os.replace(part, path)
+
+
+def load(path: str | os.PathLike[str]) -> Layer:
+    """The model that `save` wrote to `path`.
+
+    Raises FileNotFoundError, or ValueError if the file is of another origin or damaged; ImportError without
+    safetensors.
+    """
+    safetensors = _safetensors()
+    with open(path, "rb"):
+        pass  # a clear error if it is not there or not readable
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except safetensors.SafetensorError as e:
+        raise ValueError(f"path: expected a safetensors file; got {str(path)!r}: {e}") from e
+    if metadata.get("format") != FORMAT:
+        found = metadata.get("format", "none")
+        raise ValueError(f"path: expected a file of closedform.nn.save, format {FORMAT}; got format {found}")
+    try:
+        model = _build(json.loads(metadata["architecture"]))
+    except (KeyError, TypeError, ValueError, MemoryError, RecursionError) as e:
+        raise ValueError(f"path: expected an architecture of closedform.nn in {str(path)!r}; {e}") from e
+    parameters = model.parameters()
+    expected = {name: (p.shape, p.dtype) for name, p in parameters.items()}
+    came = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+    if came != expected:
+        raise ValueError(f"path: expected the parameters {expected}, from the architecture; got {came}")
+    for name, p in parameters.items():
+        p[...] = arrays[name]
+    return model
+
+
+def _describe(layer: Layer) -> dict[str, Any]:
+    name = type(layer).__name__
+    if KINDS.get(name) is not type(layer):
+        raise TypeError(f"model: expected layers of closedform.nn; got {type(layer).__name__}")
+    if isinstance(layer, Sequential):
+        return {"layer": name, "layers": [_describe(inner) for inner in layer.layers]}
+    return {"layer": name, **layer.config()}
+
+
+def _build(described: Any) -> Layer:
+    config = dict(described)
+    name = config.pop("layer")
+    if name not in KINDS:
+        raise ValueError(f"unknown layer {name!r}")
+    if name == "Sequential":
+        return Sequential([_build(inner) for inner in config["layers"]])
+    if "init" in config:  # nothing to draw: the parameters come from the file
+        layer = KINDS[name](**{**config, "init": "zeros"})
+        layer.init = config["init"]  # type: ignore[attr-defined]
+        return layer
+    return KINDS[name](**config)
+
+
+def _safetensors(module: str = "") -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError as e:
+        raise ImportError('model files need safetensors: pip install "closedform[train]"') from e
+    return safetensors.numpy if module == "numpy" else safetensors

@@ -1,0 +1,304 @@
+"""Every op of the catalogue: complete on every floor, equal to its twin, gradients right, errors clear."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import closedform as cf
+from closedform import _kernels
+from closedform.catalogue import HELPER_KERNELS, NOT_OPS, OPS, BadCall, Call, Op, error_in_eps, find, outputs
+
+DTYPES = (np.float32, np.float64)
+BY_NAME = {op.name: op for op in OPS}
+every_op = pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
+
+
+@pytest.fixture(params=_kernels.available_isas())
+def isa(request):
+    before = _kernels.isa()
+    assert _kernels.select_isa(request.param)
+    yield request.param
+    _kernels.select_isa(before)
+
+
+@pytest.fixture(params=["compiled", "reference"])
+def backend(request):
+    with cf.use_backend(request.param):
+        yield request.param
+
+
+# -- complete: twin, wrapper, kernel, stub, gradient, benchmark --
+
+
+def test_every_op_is_listed_once():
+    assert len(BY_NAME) == len(OPS)
+    classes = {name for name in cf.__all__ if inspect.isclass(getattr(cf, name))}
+    assert set(cf.__all__) - classes - {"__version__"} == set(BY_NAME) | set(NOT_OPS)
+
+
+def test_every_op_has_a_twin_and_every_twin_an_op():
+    assert set(cf.reference.__all__) == set(BY_NAME)
+    for op in OPS:
+        module = op.public.__module__.removeprefix("closedform.")
+        assert op.twin.__module__ == f"closedform.reference.{module}", (
+            "a family has one file name on every floor"
+        )
+
+
+def stub() -> dict[str, ast.AST]:
+    tree = ast.parse(Path(cf.__file__).with_name("_kernels.pyi").read_text())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    constants = {node.target.id: node for node in tree.body if isinstance(node, ast.AnnAssign)}
+    return functions | constants
+
+
+def test_stub_tells_what_the_compiled_module_holds():
+    compiled = {name for name in dir(_kernels) if not name.startswith("_")}
+    assert compiled == set(stub())
+    for name in compiled:
+        if callable(kernel := getattr(_kernels, name)):
+            signature = kernel.__doc__.split("->")[0]  # pybind11 writes "name(arg0: ..., arg1: ...) -> ..."
+            assert len(re.findall(r"\barg\d+:", signature)) == len(stub()[name].args.posonlyargs), name
+
+
+def test_every_kernel_belongs_to_an_op_or_is_a_listed_helper():
+    used = {kernel for op in OPS for kernel in op.kernel_names}
+    functions = {name for name, node in stub().items() if isinstance(node, ast.FunctionDef)}
+    assert used | set(HELPER_KERNELS) == functions
+    assert not used & set(HELPER_KERNELS)
+
+
+@every_op
+def test_wrapper_and_twin_have_one_signature(op):
+    def shape(function):
+        return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+    assert shape(op.public) == shape(op.twin)
+
+
+@every_op
+def test_entry_is_complete(op):
+    ways = (op.gradients, op.proved_by, op.no_gradient)
+    assert sum(way is not None for way in ways) == 1, "one of gradients, proved_by, no_gradient"
+    if op.proved_by is not None:
+        assert BY_NAME[op.proved_by].backward == op.name
+    if op.backward is not None:
+        assert BY_NAME[op.backward].proved_by == op.name
+        assert op.gradients is not None
+    assert any(not bench.slow for bench in op.benches), "a benchmark case for the quick run"
+    assert list(op.edge(np.float32))
+    assert list(op.hostile())
+    for bench in op.benches:
+        if not bench.slow:
+            assert op.flops(bench.make(np.float32)) > 0
+
+
+@every_op
+def test_docstring_tells_what_a_reader_needs(op):
+    text = inspect.getdoc(op.public) or ""
+    assert len(text.splitlines()) >= 2
+    assert re.search(r"raises|errors", text, re.IGNORECASE), "how it fails"
+
+
+def test_find():
+    assert find([]) == list(OPS)
+    assert [op.name for op in find(["linear", "relu"])] == ["dense", "dense_backward", "relu"]
+    with pytest.raises(ValueError, match=r"op: expected .*dense.*; got 'conv9d'"):
+        find(["conv9d"])
+
+
+# -- equal to the float64 twin --
+
+
+@every_dtype
+@every_op
+def test_kernel_equals_twin(op, dtype, isa):
+    for call in (*op.ordinary(dtype), *op.edge(dtype)):
+        error = error_in_eps(op, call, outputs(op, op.public, call))
+        assert error <= op.allowed(call), f"{call.label}: {error} eps"
+
+
+@every_op
+def test_twin_works_in_float32_too(op):
+    for call in op.ordinary(np.float32):
+        error = error_in_eps(op, call, outputs(op, op.twin, call))
+        assert error <= 4 * op.allowed(call), f"{call.label}: {error} eps"
+
+
+@every_op
+def test_backends_answer_through_the_same_wrapper(op, backend):
+    call = next(iter(op.ordinary(np.float64)))
+    assert error_in_eps(op, call, outputs(op, op.public, call)) <= op.allowed(call)
+
+
+@every_op
+def test_comparison_sees_a_wrong_result(op):
+    call = list(op.ordinary(np.float32))[4]
+    right = outputs(op, op.twin, call)
+    for spoil in (
+        lambda a: a * np.float32(1.001),
+        lambda a: a + np.float32(np.nan),
+        lambda a: a.astype(np.float64),
+    ):
+        assert not error_in_eps(op, call, tuple(map(spoil, right))) <= op.allowed(call)
+    assert not error_in_eps(op, call, ()) <= op.allowed(call)
+
+
+# -- gradients, against central differences --
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.gradients], ids=lambda op: op.name)
+def test_gradient(op, isa):
+    for g in op.gradients(cf):
+        report = cf.gradcheck(g.f, g.backward, g.inputs)
+        assert report, f"{g.label}: {report}"
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.gradients], ids=lambda op: op.name)
+def test_gradient_of_twin(op):
+    for g in op.gradients(cf.reference):
+        report = cf.gradcheck(g.f, g.backward, g.inputs)
+        assert report, f"{g.label}: {report}"
+
+
+# -- memory layouts --
+
+
+def layouts(a: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The same values, otherwise laid out."""
+    yield "Fortran order", np.asfortranarray(a)
+    wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)
+    wide[..., 1::2] = a
+    yield "every other column", wide[..., 1::2]
+    yield "backwards", a[::-1].copy()[::-1]
+    raw = np.zeros(a.nbytes + 1, np.uint8)
+    unaligned = raw[1:].view(a.dtype).reshape(a.shape)
+    unaligned[...] = a
+    yield "unaligned", unaligned
+    yield "other byte order", a.astype(a.dtype.newbyteorder())
+    read_only = a.copy()
+    read_only.flags.writeable = False
+    yield "read-only", read_only
+
+
+@every_dtype
+@every_op
+def test_layout_of_inputs_does_not_matter(op, dtype):
+    names = list(inspect.signature(op.public).parameters)
+    call = max(op.ordinary(dtype), key=lambda call: (call.args[0].ndim, call.args[0].size))
+    want = outputs(op, op.public, call)
+    for i, (name, a) in enumerate(zip(names, call.args, strict=False)):
+        if not isinstance(a, np.ndarray) or name in op.updates:
+            continue
+        for layout, same in layouts(a):
+            changed = Call("", (*call.args[:i], same, *call.args[i + 1 :]), call.options)
+            got = outputs(op, op.public, changed)
+            for g, w in zip(got, want, strict=True):
+                np.testing.assert_array_equal(g, w, err_msg=f"{name} {layout}", strict=True)
+
+
+@every_op
+def test_inputs_are_not_modified(op):
+    for call in op.ordinary(np.float32):
+        before = [np.copy(a) for a in call.args]
+        outputs(op, op.public, call)  # hands copies to an op that updates in place
+        for a, b in zip(call.args, before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# -- threads --
+
+
+@every_op
+def test_bits_do_not_depend_on_threads(op):
+    bench = next(b for b in op.benches if not b.slow)
+    largest = max(
+        (b for b in op.benches if not b.slow), key=lambda b: b.make(np.float32).args[0].size, default=bench
+    )
+    call = largest.make(np.float32)
+    with cf.num_threads(1):
+        want = outputs(op, op.public, call)
+    for n in (2, 3, 5, 8):
+        with cf.num_threads(n):
+            for g, w in zip(outputs(op, op.public, call), want, strict=True):
+                assert g.tobytes() == w.tobytes(), f"{n} threads"
+
+
+# -- bad input --
+
+
+def refuse(op: Op, bad: BadCall) -> None:
+    with pytest.raises(bad.error, match=rf"^{bad.argument}\b.*(expected|supposed)"):
+        op.public(*bad.args, **bad.options)
+
+
+@every_op
+def test_hostile_input_is_refused(op, backend):
+    for bad in op.hostile():
+        try:
+            refuse(op, bad)
+        except BaseException as e:
+            e.add_note(f"{op.name}: {bad.label}")
+            raise
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.complex128, object, "U3", "M8[s]"])
+@every_op
+def test_dtypes_that_are_no_real_numbers_are_refused(op, dtype):
+    if np.dtype(dtype) == np.float64:
+        pytest.skip("long double is double here")
+    names = list(inspect.signature(op.public).parameters)
+    call = list(op.ordinary(np.float64))[1]
+    for i, (name, a) in enumerate(zip(names, call.args, strict=False)):
+        if isinstance(a, np.ndarray):
+            wrong = np.ones(a.shape, np.int64).astype(dtype)
+            args = (*call.args[:i], wrong, *call.args[i + 1 :])
+            refuse(op, BadCall("", name, args, call.options, TypeError))
+
+
+WITH_OUT = [
+    op for op in OPS if "out" in inspect.signature(op.public).parameters and op.name != "dense_backward"
+]
+
+
+def result_of(op: Op, call: Call) -> np.ndarray:
+    return outputs(op, op.public, call)[-1]  # of (loss, gradient), `out` receives the gradient
+
+
+@every_dtype
+@pytest.mark.parametrize("op", WITH_OUT, ids=lambda op: op.name)
+def test_out_is_written_and_returned(op, dtype, backend):
+    for call in op.ordinary(dtype):
+        want = result_of(op, call)
+        out = np.full(want.shape, np.nan, dtype)
+        strided = np.full((*want.shape, 2), np.nan, dtype)[..., 0]
+        for target in (out, strided, out.copy(order="F")):
+            result = op.public(*call.args, **call.options, out=target)
+            assert (result[-1] if isinstance(result, tuple) else result) is target
+            np.testing.assert_array_equal(target, want)
+
+
+@pytest.mark.parametrize("op", WITH_OUT, ids=lambda op: op.name)
+def test_out_that_does_not_fit_is_refused(op, backend):
+    call = list(op.ordinary(np.float64))[3]
+    shape = result_of(op, call).shape
+    read_only = np.zeros(shape)
+    read_only.flags.writeable = False
+    base = np.zeros(max(np.prod(shape, dtype=int), call.args[0].size))
+    overlapping = (base[: call.args[0].size].reshape(call.args[0].shape), *call.args[1:])
+    bad = [
+        BadCall("shape", "out", call.args, {"out": np.zeros((*shape, 1))}),
+        BadCall("dtype", "out", call.args, {"out": np.zeros(shape, np.float32)}, TypeError),
+        BadCall("byte order", "out", call.args, {"out": np.zeros(shape, ">f8")}, TypeError),
+        BadCall("no array", "out", call.args, {"out": [0.0]}, TypeError),
+        BadCall("read-only", "out", call.args, {"out": read_only}),
+        BadCall("overlap", "out", overlapping, {"out": base[: np.prod(shape, dtype=int)].reshape(shape)}),
+    ]
+    for b in bad:
+        refuse(op, BadCall(b.label, b.argument, b.args, {**call.options, **b.options}, b.error))
