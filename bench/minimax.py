@@ -113,9 +113,9 @@ def interpolate(table: Table, nodes: list[Real]) -> tuple[list[Real], list[Real]
         for x, v in zip(nodes, values, strict=True)
     ]
     solution = list(mp.lu_solve(mp.matrix(rows), mp.matrix(values)))
-    # Any multiple of p and q is as good. With q(0) = 3/2, neither q nor a denominator near 2 q lies just
-    # above a power of two near the origin: there the rounding error would be largest.
-    scale = Real(3) / 2 if m > 0 else Real(1)
+    # Any multiple of p and q is as good. q(0) = 7/4 puts q and the denominator, near 2 q, high between two
+    # powers of two near the origin, where Phi is largest: there half an ulp is a smaller part of them.
+    scale = Real(7) / 4 if m > 0 else Real(1)
     return [scale * c for c in solution[: n + 1]], [scale, *(scale * c for c in solution[n + 1 :])]
 
 

@@ -7,6 +7,7 @@
 #include "kernels/linear.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/measure.hpp"
+#include "kernels/moments.hpp"
 #include "kernels/optimizer.hpp"
 #include "kernels/probability.hpp"
 #include "kernels/table.hpp"
@@ -54,6 +55,7 @@ constexpr Kernels<T> make_kernels() {
     k.cross_entropy = cross_entropy<T>;
     k.sgd_update = sgd_update<T>;
     k.adam_update = adam_update<T>;
+    k.covariance = covariance<T>;
     k.first_outside = first_outside<T>;
     k.fma_rounds = fma_rounds<T>;
     return k;

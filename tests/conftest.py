@@ -1,4 +1,4 @@
-"""What the tests share: hypothesis without randomness, every ISA in turn, errors in units in the last place."""
+"""What the tests share: hypothesis without randomness, every ISA in turn, errors in ULPs."""
 
 import os
 import subprocess
@@ -42,6 +42,11 @@ def isa(request):
     return request.param
 
 
+def ulp(a: np.ndarray) -> np.ndarray:
+    """The unit in the last place, in a's dtype; of the largest numbers and of infinities half the true one."""
+    return np.spacing(np.minimum(np.abs(a), np.finfo(a.dtype).max / 2)).astype(np.float64)
+
+
 def ulps(found: np.ndarray, expected: np.ndarray, residual: np.ndarray | float = 0.0) -> np.ndarray:
     """Error of `found` in units in the last place of `expected` (+ `residual`, what rounding cut off it).
 
@@ -50,7 +55,7 @@ def ulps(found: np.ndarray, expected: np.ndarray, residual: np.ndarray | float =
     expected = np.asarray(expected, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = expected.astype(found.dtype)
-        unit = np.spacing(np.minimum(np.abs(rounded), np.finfo(found.dtype).max)).astype(np.float64)
+        unit = ulp(rounded)
         error = np.abs((found.astype(np.float64) - expected) - residual) / unit
     same = (found == rounded) | (np.isnan(found) & np.isnan(expected))
     finite = np.isfinite(found) & np.isfinite(rounded)
@@ -61,7 +66,9 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def run_python(code: str, *options: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    code: str, *options: str, timeout: float = 120, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Runs `code` in an interpreter of its own, with this closedform. A hang is a failure."""
     package = str(Path(cf.__file__).parents[1])
     path = os.pathsep.join(p for p in (package, os.environ.get("PYTHONPATH", "")) if p)

@@ -1,6 +1,7 @@
 """Every op of the catalogue: complete on every floor, equal to its twin, gradients right, errors clear."""
 
 import ast
+import importlib.machinery
 import inspect
 import re
 from collections.abc import Iterator
@@ -11,20 +12,23 @@ import pytest
 
 import closedform as cf
 from closedform import _kernels
-from closedform.catalogue import HELPER_KERNELS, NOT_OPS, OPS, BadCall, Call, Op, error_in_eps, find, outputs
+from closedform.catalogue import (
+    COMPILED,
+    HELPER_KERNELS,
+    NOT_OPS,
+    OPS,
+    BadCall,
+    Call,
+    Op,
+    error_in_eps,
+    find,
+    outputs,
+)
 
 DTYPES = (np.float32, np.float64)
 BY_NAME = {op.name: op for op in OPS}
 every_op = pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__name__)
-
-
-@pytest.fixture(params=_kernels.available_isas())
-def isa(request):
-    before = _kernels.isa()
-    assert _kernels.select_isa(request.param)
-    yield request.param
-    _kernels.select_isa(before)
 
 
 @pytest.fixture(params=["compiled", "reference"])
@@ -51,27 +55,54 @@ def test_every_op_has_a_twin_and_every_twin_an_op():
         )
 
 
-def stub() -> dict[str, ast.AST]:
-    tree = ast.parse(Path(cf.__file__).with_name("_kernels.pyi").read_text())
+def stub(module: str) -> dict[str, ast.AST]:
+    tree = ast.parse(Path(cf.__file__).with_name(f"{module}.pyi").read_text())
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     constants = {node.target.id: node for node in tree.body if isinstance(node, ast.AnnAssign)}
     return functions | constants
 
 
-def test_stub_tells_what_the_compiled_module_holds():
-    compiled = {name for name in dir(_kernels) if not name.startswith("_")}
-    assert compiled == set(stub())
-    for name in compiled:
-        if callable(kernel := getattr(_kernels, name)):
-            signature = kernel.__doc__.split("->")[0]  # pybind11 writes "name(arg0: ..., arg1: ...) -> ..."
-            assert len(re.findall(r"\barg\d+:", signature)) == len(stub()[name].args.posonlyargs), name
+def test_every_compiled_module_is_listed():
+    suffixes = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+    found = {
+        path.name.split(".")[0]
+        for path in Path(_kernels.__file__).parent.iterdir()
+        if path.name.endswith(suffixes)
+    }
+    assert {name for name in found if name.startswith("_")} == set(COMPILED)
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_stub_tells_what_the_compiled_module_holds(module):
+    compiled = importlib.import_module(f"closedform.{module}")
+    functions = {
+        name for name in dir(compiled) if callable(getattr(compiled, name)) and not name.startswith("_")
+    }
+    assert functions == {name for name, node in stub(module).items() if isinstance(node, ast.FunctionDef)}
+    for name in stub(module):
+        assert hasattr(compiled, name)
+
+
+def test_stub_tells_how_many_arguments_a_kernel_takes():
+    for name, node in stub("_kernels").items():
+        if isinstance(node, ast.FunctionDef):
+            signature = getattr(_kernels, name).__doc__.split("->")[
+                0
+            ]  # pybind11 writes "name(arg0: ...) -> ..."
+            assert len(re.findall(r"\barg\d+:", signature)) == len(node.args.posonlyargs), name
 
 
 def test_every_kernel_belongs_to_an_op_or_is_a_listed_helper():
     used = {kernel for op in OPS for kernel in op.kernel_names}
-    functions = {name for name, node in stub().items() if isinstance(node, ast.FunctionDef)}
-    assert used | set(HELPER_KERNELS) == functions
-    assert not used & set(HELPER_KERNELS)
+    helpers = {f"_kernels.{name}" for name in HELPER_KERNELS}
+    functions = {
+        f"{module}.{name}"
+        for module in COMPILED
+        for name, node in stub(module).items()
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert used | helpers == functions
+    assert not used & helpers
 
 
 @every_op

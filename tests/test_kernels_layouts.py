@@ -103,11 +103,19 @@ def _cases():
     for name in ("softmax", "log_softmax", "logsumexp"):
         for axis in (0, 1, 2):
             op = getattr(cf, name)
-            yield f"{name} {axis}", lambda x, op=op, axis=axis: op(x, axis=axis), lambda d: (_draw(d, 6, 5, 19),)
+            yield (
+                f"{name} {axis}",
+                lambda x, op=op, axis=axis: op(x, axis=axis),
+                lambda d: (_draw(d, 6, 5, 19),),
+            )
     for name in ("softmax_backward", "log_softmax_backward"):
         for axis in (0, 2):
             op = getattr(cf, name)
-            yield f"{name} {axis}", lambda dy, y, op=op, a=axis: op(dy, y, axis=a), lambda d: pair(d, 6, 5, 19)
+            yield (
+                f"{name} {axis}",
+                lambda dy, y, op=op, a=axis: op(dy, y, axis=a),
+                lambda d: pair(d, 6, 5, 19),
+            )
     yield "softmax_jacobian", cf.softmax_jacobian, lambda d: (_draw(d, 3, 11),)
     for name in ("squared_error", "binary_cross_entropy", "binary_cross_entropy_with_logits"):
         for reduction in ("sum", "mean", "none"):
@@ -117,7 +125,11 @@ def _cases():
                 lambda p, y, op=op, r=reduction: op(p, y, reduction=r),
                 lambda d: (_unit(d, 7, 9), _unit(d, 7, 9, seed=1)),
             )
-        yield f"{name}_backward", getattr(cf, f"{name}_backward"), lambda d: (_unit(d, 7, 9), _unit(d, 7, 9, seed=1))
+        yield (
+            f"{name}_backward",
+            getattr(cf, f"{name}_backward"),
+            lambda d: (_unit(d, 7, 9), _unit(d, 7, 9, seed=1)),
+        )
     labels = np.arange(23) % 11
     for name in ("cross_entropy", "cross_entropy_backward", "cross_entropy_with_grad"):
         op = getattr(cf, name)
@@ -173,7 +185,8 @@ def test_stride_zero(isa, axis, dtype):
     for op, make in CASES.values():
         arguments = make(dtype)
         constant = [
-            np.broadcast_to(a.take([0], axis), a.shape) if a.ndim > axis and a.dtype.kind == "f" else a for a in arguments
+            np.broadcast_to(a.take([0], axis), a.shape) if a.ndim > axis and a.dtype.kind == "f" else a
+            for a in arguments
         ]
         assert_same(op(*constant), op(*(a.copy() for a in constant)))
 
@@ -243,7 +256,8 @@ def test_out_writes_nothing_beside_the_result():
     for n in (1, 3, 5, 15, 17):  # the last vector is partial
         line = np.full(n + 2, 7.0, np.float32)
         cf.tanh(_draw(np.float32, n), out=line[1:-1])
-        assert line[0] == 7 and line[-1] == 7
+        assert line[0] == 7
+        assert line[-1] == 7
 
 
 @pytest.mark.parametrize("layout", ["fortran", "negative strides", "stepped", "unaligned", "field after"])
@@ -274,12 +288,14 @@ def test_nothing(isa, shape, dtype):
     for axis in range(x.ndim):
         for name in ("softmax", "log_softmax"):
             y = getattr(cf, name)(x, axis=axis)
-            assert y.shape == shape and y.dtype == dtype
+            assert y.shape == shape
+            assert y.dtype == dtype
             assert getattr(cf, f"{name}_backward")(x, x, axis=axis).shape == shape
         reduced = shape[:axis] + shape[axis + 1 :]
         if np.prod(reduced, dtype=float) < 1e6:
             y = cf.logsumexp(x, axis=axis)
-            assert y.shape == reduced and np.all(y == -np.inf)
+            assert y.shape == reduced
+            assert np.all(y == -np.inf)
     assert cf.softmax_jacobian(x[..., :0]).shape == (*shape[:-1], 0, 0)
     for name in ("squared_error", "binary_cross_entropy", "binary_cross_entropy_with_logits"):
         op = getattr(cf, name)
@@ -308,7 +324,8 @@ def test_zero_dimensions(dtype):
     x = np.array(0.5, dtype)
     for name in ("relu", "sigmoid", "tanh", "softplus", "gelu"):
         y = getattr(cf, name)(x)
-        assert y.shape == () and y.dtype == dtype
+        assert y.shape == ()
+        assert y.dtype == dtype
         assert getattr(cf, f"{name}_backward")(x, x).shape == ()
         assert getattr(cf, name)(0.5).dtype == np.float64  # a Python number
     assert cf.squared_error(x, x) == 0

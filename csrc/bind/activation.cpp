@@ -17,10 +17,12 @@ void bind_activation(py::module_& m) {
     m.def("gelu", [](Array x, Object out) { return map_unary(x, out, CF_PICK(gelu)); });
     m.def("sigmoid_backward",
           [](Array dy, Array y, Object out) { return map_binary(dy, y, out, CF_PICK(sigmoid_backward)); });
-    m.def("tanh_backward", [](Array dy, Array y, Object out) { return map_binary(dy, y, out, CF_PICK(tanh_backward)); });
+    m.def("tanh_backward",
+          [](Array dy, Array y, Object out) { return map_binary(dy, y, out, CF_PICK(tanh_backward)); });
     m.def("softplus_backward",
           [](Array dy, Array x, Object out) { return map_binary(dy, x, out, CF_PICK(softplus_backward)); });
-    m.def("gelu_backward", [](Array dy, Array x, Object out) { return map_binary(dy, x, out, CF_PICK(gelu_backward)); });
+    m.def("gelu_backward",
+          [](Array dy, Array x, Object out) { return map_binary(dy, x, out, CF_PICK(gelu_backward)); });
     // What the others are made of, for tests of accuracy.
     m.def("exp", [](Array x, Object out) { return map_unary(x, out, CF_PICK(exp)); });
     m.def("log", [](Array x, Object out) { return map_unary(x, out, CF_PICK(log)); });

@@ -1,5 +1,5 @@
-// From NumPy arrays to pointers and back. The Python wrappers have validated the arguments and explain what is
-// wrong; the checks here only keep a direct caller of the compiled module from reading outside an array.
+// From NumPy arrays to pointers and back. The Python wrappers have validated the arguments and explain what
+// is wrong; the checks here only keep a direct caller of the compiled module from reading outside an array.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bind/unlocked.hpp"
 #include "core/isa.hpp"
 #include "core/recycler.hpp"
 #include "kernels/table.hpp"
@@ -36,9 +37,12 @@ bool holds(const py::array& a) {
 template <class F>
 auto dispatch(const py::array& a, F f) {
     switch (py::detail::array_descriptor_proxy(py::detail::array_proxy(a.ptr())->descr)->type_num) {
-        case py::detail::npy_api::NPY_FLOAT_: return f(float{});
-        case py::detail::npy_api::NPY_DOUBLE_: return f(double{});
-        default: throw py::type_error("expected a float32 or float64 array");
+        case py::detail::npy_api::NPY_FLOAT_:
+            return f(float{});
+        case py::detail::npy_api::NPY_DOUBLE_:
+            return f(double{});
+        default:
+            throw py::type_error("expected a float32 or float64 array");
     }
 }
 
@@ -50,7 +54,9 @@ const Kernels<T>& kernels_of() {
         return kernels().f64;
 }
 
-inline Shape shape_of(const py::array& a) { return Shape(a.shape(), a.shape() + a.ndim()); }
+inline Shape shape_of(const py::array& a) {
+    return Shape(a.shape(), a.shape() + a.ndim());
+}
 
 inline py::ssize_t product(const py::ssize_t* begin, const py::ssize_t* end) {
     py::ssize_t n = 1;
@@ -136,6 +142,7 @@ void bind_activation(py::module_& m);
 void bind_probability(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
+void bind_validate(py::module_& m);
 void bind_runtime(py::module_& m);
 
 }  // namespace closedform::bind

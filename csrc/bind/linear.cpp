@@ -15,7 +15,7 @@ py::object dense(const py::array& x, const py::array& w, const py::object& b, co
         if (!b.is_none()) bias.emplace(static_cast<const py::array&>(b));
         require(!bias || bias->size() == H, "dense: b");
         {
-            py::gil_scoped_release release;
+            const Unlocked unlocked;
             kernels_of<T>().dense(y.data(), xm, wm, bias ? bias->data() : nullptr, N, D, H);
         }
         return y.finish();
@@ -23,10 +23,11 @@ py::object dense(const py::array& x, const py::array& w, const py::object& b, co
 }
 
 // out: a tuple (dx, dw, db) or None; a gradient that is not needed is None.
-py::tuple dense_backward(const py::array& dy, const py::array& x, const py::array& w, bool needs_x, bool needs_w,
-                         bool needs_b, const py::object& out) {
+py::tuple dense_backward(const py::array& dy, const py::array& x, const py::array& w, bool needs_x,
+                         bool needs_w, bool needs_b, const py::object& out) {
     return dispatch(x, [&]<class T>(T) {
-        require(x.ndim() >= 1 && w.ndim() == 2 && x.shape(x.ndim() - 1) == w.shape(0), "dense_backward: shapes");
+        require(x.ndim() >= 1 && w.ndim() == 2 && x.shape(x.ndim() - 1) == w.shape(0),
+                "dense_backward: shapes");
         const py::ssize_t D = w.shape(0), H = w.shape(1), N = product(x.shape(), x.shape() + x.ndim() - 1);
         const auto given = [&](int i) { return out.is_none() ? py::none() : py::object(out[py::int_(i)]); };
         std::optional<Output<T>> dx, dw, db;
@@ -35,7 +36,7 @@ py::tuple dense_backward(const py::array& dy, const py::array& x, const py::arra
         if (needs_b) db.emplace(Shape{H}, given(2));
         const MatrixInput<T> dym(dy, N, H), xm(x, N, D), wm(w, D, H);
         {
-            py::gil_scoped_release release;
+            const Unlocked unlocked;
             kernels_of<T>().dense_backward(dx ? dx->data() : nullptr, dw ? dw->data() : nullptr,
                                            db ? db->data() : nullptr, dym, xm, wm, N, D, H);
         }

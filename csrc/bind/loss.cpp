@@ -3,9 +3,15 @@
 namespace closedform::bind {
 namespace {
 
-// Elementwise losses: an array of them (`each`), or their sum.
+// A loss summed in double, as a number of the arrays' type: beyond float32 that is infinity.
+template <class T>
+py::object rounded(double loss) {
+    return py::float_(double(T(loss)));
+}
+
+// Elementwise losses: an array of them (`each`), or their sum times `scale`.
 template <class Pick>
-py::object elementwise_loss(const py::array& y_hat, const py::array& y, bool each, Pick pick) {
+py::object elementwise_loss(const py::array& y_hat, const py::array& y, double scale, bool each, Pick pick) {
     return dispatch(y_hat, [&]<class T>(T) -> py::object {
         require(y_hat.size() == y.size(), "y_hat and y differ in shape");
         const Input<T> first(y_hat), second(y);
@@ -13,17 +19,19 @@ py::object elementwise_loss(const py::array& y_hat, const py::array& y, bool eac
         if (each) losses.emplace(shape_of(y_hat), py::none());
         double sum;
         {
-            py::gil_scoped_release release;
-            sum = pick(kernels_of<T>())(losses ? losses->data() : nullptr, first.data(), second.data(), first.size());
+            const Unlocked unlocked;
+            sum = pick(kernels_of<T>())(losses ? losses->data() : nullptr, first.data(), second.data(),
+                                        first.size());
         }
-        return losses ? losses->finish() : py::float_(sum);
+        return losses ? losses->finish() : rounded<T>(sum * scale);
     });
 }
 
-// Returns (loss or losses or None, dlogits or None). Class indices have been checked, but a label that another
-// thread changes meanwhile must not become an address: the kernel's are a private copy.
-py::tuple cross_entropy(const py::array& logits, const py::array& target, const py::object& weight, double label_smoothing,
-                        const py::object& ignore_index, double scale, bool each, bool with_grad, const py::object& out) {
+// Returns (loss or losses or None, dlogits or None). Class indices have been checked, but a label that
+// another thread changes meanwhile must not become an address: the kernel's are a private copy.
+py::tuple cross_entropy(const py::array& logits, const py::array& target, const py::object& weight,
+                        double label_smoothing, const py::object& ignore_index, double scale, bool each,
+                        bool with_grad, const py::object& out) {
     return dispatch(logits, [&]<class T>(T) {
         require(logits.ndim() == 2, "cross_entropy: logits");
         const py::ssize_t N = logits.shape(0), K = logits.shape(1);
@@ -41,7 +49,8 @@ py::tuple cross_entropy(const py::array& logits, const py::array& target, const 
             require(labels.size() == N, "cross_entropy: target");
             classes.assign(labels.data(), labels.data() + N);
             for (const std::int64_t c : classes)
-                require((0 <= c && c < K) || (targets.has_ignore && c == targets.ignore_index), "cross_entropy: target");
+                require((0 <= c && c < K) || (targets.has_ignore && c == targets.ignore_index),
+                        "cross_entropy: target");
             targets.classes = classes.data();
         }
         if (!weight.is_none()) {
@@ -54,21 +63,13 @@ py::tuple cross_entropy(const py::array& logits, const py::array& target, const 
         if (with_grad) dlogits.emplace(shape_of(logits), out);
         double sum;
         {
-            py::gil_scoped_release release;
-            sum = kernels_of<T>().cross_entropy(losses ? losses->data() : nullptr, dlogits ? dlogits->data() : nullptr,
-                                                z.data(), targets, N, K, scale);
+            const Unlocked unlocked;
+            sum = kernels_of<T>().cross_entropy(losses ? losses->data() : nullptr,
+                                                dlogits ? dlogits->data() : nullptr, z.data(), targets, N, K,
+                                                scale);
         }
-        return py::make_tuple(losses ? losses->finish() : py::object(py::float_(sum)),
+        return py::make_tuple(losses ? losses->finish() : rounded<T>(sum),
                               dlogits ? dlogits->finish() : py::none());
-    });
-}
-
-// The first flat index of x outside [low, high], or -1.
-py::ssize_t first_outside(const py::array& x, double low, double high) {
-    return dispatch(x, [&]<class T>(T) {
-        const Input<T> input(x);
-        py::gil_scoped_release release;
-        return kernels_of<T>().first_outside(input.data(), input.size(), T(low), T(high));
     });
 }
 
@@ -77,12 +78,14 @@ py::ssize_t first_outside(const py::array& x, double low, double high) {
 void bind_loss(py::module_& m) {
     using Array = const py::array&;
     using Object = const py::object&;
-    m.def("squared_error",
-          [](Array y_hat, Array y, bool each) { return elementwise_loss(y_hat, y, each, CF_PICK(squared_error)); });
-    m.def("binary_cross_entropy",
-          [](Array y_hat, Array y, bool each) { return elementwise_loss(y_hat, y, each, CF_PICK(binary_cross_entropy)); });
-    m.def("binary_cross_entropy_with_logits", [](Array z, Array y, bool each) {
-        return elementwise_loss(z, y, each, CF_PICK(binary_cross_entropy_with_logits));
+    m.def("squared_error", [](Array y_hat, Array y, double scale, bool each) {
+        return elementwise_loss(y_hat, y, scale, each, CF_PICK(squared_error));
+    });
+    m.def("binary_cross_entropy", [](Array y_hat, Array y, double scale, bool each) {
+        return elementwise_loss(y_hat, y, scale, each, CF_PICK(binary_cross_entropy));
+    });
+    m.def("binary_cross_entropy_with_logits", [](Array z, Array y, double scale, bool each) {
+        return elementwise_loss(z, y, scale, each, CF_PICK(binary_cross_entropy_with_logits));
     });
     m.def("squared_error_backward", [](Array y_hat, Array y, double scale, Object out) {
         return map_binary(y_hat, y, out, CF_PICK(squared_error_backward), scale);
@@ -94,7 +97,6 @@ void bind_loss(py::module_& m) {
         return map_binary(z, y, out, CF_PICK(binary_cross_entropy_with_logits_backward), scale);
     });
     m.def("cross_entropy", &cross_entropy);
-    m.def("first_outside", &first_outside);
 }
 
 }  // namespace closedform::bind

@@ -9,5 +9,6 @@ PYBIND11_MODULE(_kernels, m, pybind11::mod_gil_not_used()) {
     bind_probability(m);
     bind_loss(m);
     bind_optimizer(m);
+    bind_validate(m);
     bind_runtime(m);
 }

@@ -21,22 +21,23 @@ void sgd_update(const py::array& parameter, const py::array& gradient, const py:
         T* const v = velocity.is_none() ? nullptr : in_place<T>(velocity, n);
         const Input<T> g(gradient);
         require(g.size() == n, "sgd_update: gradient");
-        py::gil_scoped_release release;
+        const Unlocked unlocked;
         kernels_of<T>().sgd_update(p, g.data(), v, n, lr, momentum, weight_decay, nesterov);
     });
 }
 
-void adam_update(const py::array& parameter, const py::array& gradient, const py::array& m, const py::array& v, double lr,
-                 double beta1, double beta2, double eps, double weight_decay, bool decoupled, double correction1,
-                 double correction2) {
+void adam_update(const py::array& parameter, const py::array& gradient, const py::array& m,
+                 const py::array& v, double lr, double beta1, double beta2, double eps, double weight_decay,
+                 bool decoupled, double correction1, double correction2) {
     dispatch(parameter, [&]<class T>(T) {
         const py::ssize_t n = parameter.size();
         T *const p = in_place<T>(parameter, n), *const pm = in_place<T>(m, n), *const pv = in_place<T>(v, n);
         const Input<T> g(gradient);
         require(g.size() == n, "adam_update: gradient");
-        py::gil_scoped_release release;
-        kernels_of<T>().adam_update(p, g.data(), pm, pv, n,
-                                    {lr, beta1, beta2, eps, weight_decay, correction1, correction2, decoupled});
+        const Unlocked unlocked;
+        kernels_of<T>().adam_update(
+            p, g.data(), pm, pv, n,
+            {lr, beta1, beta2, eps, weight_decay, correction1, correction2, decoupled});
     });
 }
 

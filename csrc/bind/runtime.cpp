@@ -21,7 +21,7 @@ py::list isas() {
 double fma_rounds(const py::array& dtype_of, py::ssize_t rounds, py::ssize_t threads) {
     return dispatch(dtype_of, [&]<class T>(T) {
         require(rounds >= 1 && threads >= 1, "fma_rounds: at least one");
-        py::gil_scoped_release release;
+        const Unlocked unlocked;
         const auto run = kernels_of<T>().fma_rounds;
         std::vector<double> flops(threads);
         parallel_for(threads, [&](std::ptrdiff_t i) { flops[i] = run(rounds); });
@@ -39,7 +39,7 @@ void copy(py::array target, const py::array& source) {
     char* const to = static_cast<char*>(target.mutable_data());
     const char* const from = static_cast<const char*>(source.data());
     const std::ptrdiff_t bytes = source.nbytes(), block = 1 << 18;
-    py::gil_scoped_release release;
+    const Unlocked unlocked;
     parallel_for((bytes + block - 1) / block, [=](std::ptrdiff_t i) {
         std::memcpy(to + i * block, from + i * block, std::min(block, bytes - i * block));
     });

@@ -1,9 +1,9 @@
 // C = epilogue(A @ B), or C += A @ B, on the tile kernel. Any strides of A and B; C has contiguous rows.
 //
-// After Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): B is packed in panels
-// that stay in L1 while a block of A in L2 passes by, and K is cut in blocks whose sums meet in C. Two drivers:
-// one for few rows, which needs no shared packing, and one for many.
-// Every cut depends on M, N, K alone, so the bits do not depend on the number of threads.
+// After Goto and van de Geijn (Anatomy of high-performance matrix multiplication, 2008): B is packed in
+// panels that stay in L1 while a block of A in L2 passes by, and K is cut in blocks whose sums meet in C. Two
+// drivers: one for few rows, which needs no shared packing, and one for many. Every cut depends on M, N, K
+// alone, so the bits do not depend on the number of threads.
 #pragma once
 
 #include "arena.hpp"
@@ -14,15 +14,21 @@
 namespace closedform::CF_ISA {
 namespace {
 
-inline constexpr ptrdiff_t block_k = 256;   // a panel of B: block_k * tile_columns, half of L1
-inline constexpr ptrdiff_t block_n = 3072;  // packed B: block_k * block_n, a share of L3
-inline constexpr ptrdiff_t block_m = 3072;  // packed A, likewise
+inline constexpr ptrdiff_t block_k = 256;     // a panel of B: block_k * tile_columns, half of L1
+inline constexpr ptrdiff_t block_n = 3072;    // packed B: block_k * block_n, a share of L3
+inline constexpr ptrdiff_t block_m = 3072;    // packed A, likewise
 inline constexpr ptrdiff_t block_rows = 144;  // rows of A in one task: block_rows * block_k, a third of L2
 inline constexpr ptrdiff_t task_flops = 1 << 20;  // about 12 us on one core: the grain of a parallel task
 
-CF_INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-CF_INLINE ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-CF_INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+CF_INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) {
+    return a < b ? a : b;
+}
+CF_INLINE ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) {
+    return a > b ? a : b;
+}
+CF_INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) {
+    return (a + b - 1) / b;
+}
 
 // The length of one of the equal pieces, a multiple of `unit`, when `total` is cut in at least `pieces`
 // (as far as the unit allows).
@@ -30,8 +36,11 @@ CF_INLINE ptrdiff_t piece(ptrdiff_t total, ptrdiff_t pieces, ptrdiff_t unit) {
     return larger(1, ceil_div(total, larger(1, pieces) * unit)) * unit;
 }
 
-// The one way to cut K, so that an element's bits depend on K alone: not on the driver, nor on the other rows.
-CF_INLINE ptrdiff_t k_block(ptrdiff_t K) { return piece(K, ceil_div(K, block_k), 1); }
+// The one way to cut K, so that an element's bits depend on K alone: not on the driver, nor on the other
+// rows.
+CF_INLINE ptrdiff_t k_block(ptrdiff_t K) {
+    return piece(K, ceil_div(K, block_k), 1);
+}
 
 // What happens to a finished element: y = x + bias[j], or nothing.
 template <class T>
@@ -70,12 +79,15 @@ struct Output {
 
 // A tile at the right edge, kept apart: only n of its columns exist.
 template <int MR, int NV, class T, class Out>
-__attribute__((noinline)) void put_edge(const T* tile, const Out& out, ptrdiff_t i, ptrdiff_t j, ptrdiff_t n) {
+__attribute__((noinline)) void put_edge(const T* tile, const Out& out, ptrdiff_t i, ptrdiff_t j,
+                                        ptrdiff_t n) {
     for (int r = 0; r < MR; ++r)
         for (ptrdiff_t v = 0; v < n; v += lanes<T>) {
             T* const p = out.c + (i + r) * out.ldc + j + v;
             const ptrdiff_t left = smaller(lanes<T>, n - v);
-            store_partial<T>(p, out.finish(load<T>(tile + r * NV * lanes<T> + v), load_partial<T>(p, left), j + v, left), left);
+            store_partial<T>(
+                p, out.finish(load<T>(tile + r * NV * lanes<T> + v), load_partial<T>(p, left), j + v, left),
+                left);
         }
 }
 
@@ -100,14 +112,16 @@ CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
 // C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
 // in L1. A single row of tiles reads B in place instead, since it would read the packed panel only once.
 template <int NV, class T, class A, class Out>
-inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b, const Out& out,
-                            T* panel) {
+inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b,
+                            const Out& out, T* panel) {
     constexpr ptrdiff_t width = NV * lanes<T>;
     constexpr int MR = NV == tile_vectors ? tile_rows : NV == 4 ? 3 : 1;
-    const ptrdiff_t rows = piece(M, ceil_div(M, MR), 1);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
+    const ptrdiff_t rows =
+        piece(M, ceil_div(M, MR), 1);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
     for (ptrdiff_t j = j0; j < j1; j += width) {
         const ptrdiff_t n = smaller(width, j1 - j);
-        if (n < width && NV > tile_vectors) return multiply_panels<tile_vectors, T>(M, j, j1, K, a, b, out, panel);
+        if (n < width && NV > tile_vectors)
+            return multiply_panels<tile_vectors, T>(M, j, j1, K, a, b, out, panel);
         const T* bp = b.p + j * b.column;
         ptrdiff_t ldb = b.row;
         if (n < width || b.column != 1 || rows < M) {
@@ -121,8 +135,8 @@ inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K
 }
 
 template <class T, class Epilogue>
-inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
-                        const Epilogue& epilogue) {
+inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
+                        bool accumulate, const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>;
     const ptrdiff_t width = piece(N, 2 * M * N * K / task_flops, NR), kc_max = k_block(K);
     parallel_for(ceil_div(N, width), [=](ptrdiff_t task) {
@@ -134,7 +148,8 @@ inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T
             const Output<T, Epilogue> out{c, ldc, epilogue, k == 0 && !accumulate, k + kc == K};
             const InPlace<T> rows{a.p + k * a.column, a.row, a.column};
             const View<T> columns = b.at(k, 0);
-            // With one row, or up to three, wider tiles keep enough sums in flight to hide the latency of FMA.
+            // With one row, or up to three, wider tiles keep enough sums in flight to hide the latency of
+            // FMA.
             if (M == 1 && b.column == 1)
                 multiply_panels<8, T>(M, j0, j1, kc, rows, columns, out, panel);
             else if (M <= 3 && b.column == 1)
@@ -152,25 +167,31 @@ struct Blocks {
     T *b, *a;  // panels [K][NR] of B, and [K][MR] of A
     static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows, pack_group = 1 << 14;
 
-    void pack(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, View<T> va, View<T> vb, bool with_a, bool with_b) const {
+    void pack(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, View<T> va, View<T> vb, bool with_a,
+              bool with_b) const {
         const ptrdiff_t panels_b = with_b ? ceil_div(nc, NR) : 0, panels_a = with_a ? ceil_div(mc, MR) : 0;
-        const ptrdiff_t group_b = piece(1, 1, larger(1, pack_group / (kc * NR)));
-        const ptrdiff_t group_a = piece(1, 1, larger(1, pack_group / (kc * MR)));
+        const ptrdiff_t group_b = larger(1, pack_group / (kc * NR));
+        const ptrdiff_t group_a = larger(1, pack_group / (kc * MR));
         const ptrdiff_t tasks_b = ceil_div(panels_b, group_b);
         parallel_for(tasks_b + ceil_div(panels_a, group_a), [=, *this](ptrdiff_t task) {
             if (task < tasks_b)
                 for (ptrdiff_t p = task * group_b; p < smaller(panels_b, (task + 1) * group_b); ++p)
                     pack_panel<NR, T>(kc, smaller(NR, nc - p * NR), vb.at(0, p * NR), b + p * NR * kc);
             else
-                for (ptrdiff_t p = (task - tasks_b) * group_a; p < smaller(panels_a, (task - tasks_b + 1) * group_a); ++p)
-                    pack_panel<MR, T>(kc, smaller(MR, mc - p * MR), transposed(va.at(p * MR, 0)), a + p * MR * kc);
+                for (ptrdiff_t p = (task - tasks_b) * group_a;
+                     p < smaller(panels_a, (task - tasks_b + 1) * group_a); ++p)
+                    pack_panel<MR, T>(kc, smaller(MR, mc - p * MR), transposed(va.at(p * MR, 0)),
+                                      a + p * MR * kc);
         });
     }
 
-    // C[ic:ic+mc, jc:jc+nc]: a grid of tasks, each a block of A that stays in L2 against a range of B's panels.
+    // C[ic:ic+mc, jc:jc+nc]: a grid of tasks, each a block of A that stays in L2 against a range of B's
+    // panels.
     template <class A, class Out>
-    void multiply(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, A rows_of_a, const Out& out, ptrdiff_t ic, ptrdiff_t jc) const {
-        const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops), row_tasks = ceil_div(mc, block_rows);
+    void multiply(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, A rows_of_a, const Out& out, ptrdiff_t ic,
+                  ptrdiff_t jc) const {
+        const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops),
+                        row_tasks = ceil_div(mc, block_rows);
         const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
         const ptrdiff_t column_tasks = ceil_div(nc, columns);
         parallel_for(ceil_div(mc, rows) * column_tasks, [=, *this](ptrdiff_t task) {
@@ -178,25 +199,27 @@ struct Blocks {
             const ptrdiff_t j0 = task % column_tasks * columns, j1 = smaller(nc, j0 + columns);
             for (ptrdiff_t j = j0; j < j1; j += NR)
                 for (ptrdiff_t i = i0; i < i1; i += MR)
-                    tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, rows_of_a.at(i), b + j * kc, NR, out, ic + i, jc + j,
-                                                        smaller(NR, nc - j));
+                    tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, rows_of_a.at(i), b + j * kc, NR, out,
+                                                        ic + i, jc + j, smaller(NR, nc - j));
         });
     }
 };
 
 template <class T, class Epilogue>
-inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
-                        const Epilogue& epilogue) {
+inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
+                        bool accumulate, const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
     const bool pack_a = a.column != 1;
     const ptrdiff_t kc_max = k_block(K);
-    const ptrdiff_t nc_max = smaller(block_n, ceil_div(N, NR) * NR), mc_max = smaller(block_m, ceil_div(M, MR) * MR);
+    const ptrdiff_t nc_max = smaller(block_n, ceil_div(N, NR) * NR),
+                    mc_max = smaller(block_m, ceil_div(M, MR) * MR);
     Scratch scratch((nc_max + (pack_a ? mc_max : 0)) * kc_max * sizeof(T));
     const Blocks<T> blocks{scratch.as<T>(), scratch.as<T>() + nc_max * kc_max};
     for (ptrdiff_t jc = 0; jc < N; jc += nc_max)
         for (ptrdiff_t pc = 0; pc < K; pc += kc_max)
             for (ptrdiff_t ic = 0; ic < M; ic += mc_max) {
-                const ptrdiff_t nc = smaller(nc_max, N - jc), kc = smaller(kc_max, K - pc), mc = smaller(mc_max, M - ic);
+                const ptrdiff_t nc = smaller(nc_max, N - jc), kc = smaller(kc_max, K - pc),
+                                mc = smaller(mc_max, M - ic);
                 const View<T> va = a.at(ic, pc);
                 const Output<T, Epilogue> out{c, ldc, epilogue, pc == 0 && !accumulate, pc + kc == K};
                 blocks.pack(mc, nc, kc, va, b.at(pc, jc), pack_a, ic == 0);
@@ -207,10 +230,11 @@ inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T
             }
 }
 
-// C (M, N) = epilogue(A (M, K) @ B (K, N)), or epilogue(C + A @ B) with `accumulate`. K = 0 is a sum of nothing.
+// C (M, N) = epilogue(A (M, K) @ B (K, N)), or epilogue(C + A @ B) with `accumulate`. K = 0 is a sum of
+// nothing.
 template <class T, class Epilogue>
-inline void gemm(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc, bool accumulate,
-                 const Epilogue& epilogue) {
+inline void gemm(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
+                 bool accumulate, const Epilogue& epilogue) {
     if (M == 0 || N == 0) return;
     if (K == 0) {
         const Output<T, Epilogue> out{c, ldc, epilogue, !accumulate, true};

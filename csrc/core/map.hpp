@@ -22,10 +22,11 @@ inline void map(ptrdiff_t n, T* y, const F& f, const Inputs*... inputs) {
     });
 }
 
-// A sum that stays accurate over long runs: lanes of T for a short stretch, then double.
+// A sum that stays accurate over long runs: lanes of T for a short stretch, then double, compensated (Kahan,
+// Further remarks on reducing truncation errors, 1965).
 template <class T>
 struct Sum {
-    double total = 0;
+    double total = 0, excess = 0;  // excess: what rounding added to total
     Vec<T> partial{};
     ptrdiff_t pending = 0;
 
@@ -34,7 +35,9 @@ struct Sum {
         if (++pending == 64) flush();
     }
     CF_INLINE void flush() {
-        total += double(reduce_add<T>(partial));
+        const double term = double(reduce_add<T>(partial)) - excess, next = total + term;
+        excess = next - next == 0 ? (next - total) - term : 0;  // not once the sum is infinite
+        total = next;
         partial = Vec<T>{};
         pending = 0;
     }

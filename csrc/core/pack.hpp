@@ -73,7 +73,8 @@ inline void pack_panel(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict pane
                 transpose_block<T>(src.p + k + j * src.column, src.column, panel + k * P + j, P);
     }
     for (; k < K; ++k)
-        for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = j < n ? src.p[k * src.row + j * src.column] : T(0);
+        for (ptrdiff_t j = 0; j < P; ++j)
+            panel[k * P + j] = j < n ? src.p[k * src.row + j * src.column] : T(0);
 }
 
 }  // namespace

@@ -96,6 +96,15 @@ CF_INLINE void store_partial(T* p, Vec<T> v, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; ++i) p[i] = buffer[i];
 }
 
+// The first n lanes of v, zeros after them.
+template <class T>
+CF_INLINE Vec<T> first_lanes(Vec<T> v, ptrdiff_t n) {
+    if (n == lanes<T>) return v;
+    alignas(CF_VECTOR_BYTES) T buffer[lanes<T>];
+    store<T>(buffer, v);
+    return load_partial<T>(buffer, n);
+}
+
 // Lane by lane: mask ? a : b.
 template <class V, class M>
 CF_INLINE V select(M mask, V a, V b) {

@@ -25,7 +25,8 @@ inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr ptrdiff_t tile_columns = tile_vectors * lanes<T>;
 
-// How tiles read A: `at(i)` is the tile that begins at row i, then a(r) is its row r, and next() moves along k.
+// How tiles read A: `at(i)` is the tile that begins at row i, then a(r) is its row r, and next() moves along
+// k.
 //
 // In place, any strides:
 template <class T>

@@ -13,13 +13,16 @@ void relu(T* y, const T* x, ptrdiff_t n, T slope, T negative_slope) {
     if (negative_slope == 0)  // max, since 0 * -inf would be NaN
         map<T>(n, y, [=](Vec<T> x) { return slope * max(Vec<T>{}, x); }, x);
     else
-        map<T>(n, y, [=](Vec<T> x) { return x * select(x > Vec<T>{}, splat(slope), splat(negative_slope)); }, x);
+        map<T>(
+            n, y, [=](Vec<T> x) { return x * select(x > Vec<T>{}, splat(slope), splat(negative_slope)); }, x);
 }
 
 template <class T>
 void relu_backward(T* dx, const T* dy, const T* x, ptrdiff_t n, T slope, T negative_slope) {
-    map<T>(n, dx, [=](Vec<T> dy, Vec<T> x) { return dy * select(x > Vec<T>{}, splat(slope), splat(negative_slope)); },
-           dy, x);
+    map<T>(
+        n, dx,
+        [=](Vec<T> dy, Vec<T> x) { return dy * select(x > Vec<T>{}, splat(slope), splat(negative_slope)); },
+        dy, x);
 }
 
 template <class T>

@@ -39,7 +39,9 @@ double binary_cross_entropy(T* losses, const T* y_hat, const T* y, ptrdiff_t n) 
 // (p - y) / (p (1 - p)), the denominator at least 1e-12
 template <class T>
 void binary_cross_entropy_backward(T* dy_hat, const T* y_hat, const T* y, ptrdiff_t n, T scale) {
-    map<T>(n, dy_hat, [=](Vec<T> p, Vec<T> y) { return (p - y) / max(splat(T(1e-12)), p * (1 - p)) * scale; }, y_hat, y);
+    map<T>(
+        n, dy_hat, [=](Vec<T> p, Vec<T> y) { return (p - y) / max(splat(T(1e-12)), p * (1 - p)) * scale; },
+        y_hat, y);
 }
 
 // y softplus(-z) + (1 - y) softplus(z)

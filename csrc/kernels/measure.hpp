@@ -30,15 +30,17 @@ ptrdiff_t first_outside(const T* x, ptrdiff_t n, T low, T high) {
 template <class T>
 double fma_rounds(ptrdiff_t rounds) {
     constexpr int chains = 12;
-    Vec<T> acc[chains];
+    Vec<T> acc[chains];  // in registers only if every loop over it is unrolled
+#pragma GCC unroll 12
     for (int i = 0; i < chains; ++i) acc[i] = splat(T(i));
     Vec<T> factor = splat(T(0.999)), term = splat(T(1e-3));
     do {
-        __asm__ volatile("" : "+m"(*&rounds));  // keeps the loop a loop
+        __asm__ volatile("" : "+r"(rounds));  // keeps the loop a loop
 #pragma GCC unroll 12
         for (int i = 0; i < chains; ++i) acc[i] = acc[i] * factor + term;
     } while (--rounds);
     Vec<T> sum = acc[0];
+#pragma GCC unroll 12
     for (int i = 1; i < chains; ++i) sum += acc[i];
     volatile T keep = reduce_add<T>(sum);
     (void)keep;

@@ -42,7 +42,8 @@ void sgd_update(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, doubl
 // Weight decay joins the gradient or, decoupled (AdamW), shrinks the parameter first.
 template <class T>
 void adam_update(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam o) {
-    const T beta1 = T(o.beta1), beta2 = T(o.beta2), rest1 = T(1 - o.beta1), rest2 = T(1 - o.beta2), eps = T(o.eps);
+    const T beta1 = T(o.beta1), beta2 = T(o.beta2), rest1 = T(1 - o.beta1), rest2 = T(1 - o.beta2),
+            eps = T(o.eps);
     const T lambda = o.decoupled ? T(0) : T(o.weight_decay);
     const T shrink = o.decoupled ? T(1 - o.lr * o.weight_decay) : T(1);
     const T step = T(o.lr / o.correction1), unbias = T(1 / __builtin_sqrt(o.correction2));
@@ -55,7 +56,8 @@ void adam_update(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam 
             const T g = dp[i] + lambda * p[i];
             m1[i] = beta1 * m1[i] + rest1 * g;
             m2[i] = beta2 * m2[i] + rest2 * g * g;
-            const T root = sizeof(T) == 4 ? T(__builtin_sqrtf(float(m2[i]))) : T(__builtin_sqrt(double(m2[i])));
+            const T root =
+                sizeof(T) == 4 ? T(__builtin_sqrtf(float(m2[i]))) : T(__builtin_sqrt(double(m2[i])));
             p[i] = shrink * p[i] - step * m1[i] / (root * unbias + eps);
         }
     });

@@ -39,8 +39,8 @@ template <class T>
 struct Kernels {
     // linear
     void (*dense)(T* y, Matrix<T> x, Matrix<T> w, const T* b, ptrdiff_t N, ptrdiff_t D, ptrdiff_t H);
-    void (*dense_backward)(T* dx, T* dw, T* db, Matrix<T> dy, Matrix<T> x, Matrix<T> w, ptrdiff_t N, ptrdiff_t D,
-                           ptrdiff_t H);
+    void (*dense_backward)(T* dx, T* dw, T* db, Matrix<T> dy, Matrix<T> x, Matrix<T> w, ptrdiff_t N,
+                           ptrdiff_t D, ptrdiff_t H);
     // activation
     void (*relu)(T* y, const T* x, ptrdiff_t n, T slope, T negative_slope);
     void (*relu_backward)(T* dx, const T* dy, const T* x, ptrdiff_t n, T slope, T negative_slope);
@@ -72,15 +72,18 @@ struct Kernels {
     double (*binary_cross_entropy_with_logits)(T* losses, const T* z, const T* y, ptrdiff_t n);
     void (*binary_cross_entropy_with_logits_backward)(T* dz, const T* z, const T* y, ptrdiff_t n, T scale);
     // losses (N,) or null; dlogits (N, K) or null; returns the sum of the losses times `scale`
-    double (*cross_entropy)(T* losses, T* dlogits, const T* logits, Targets<T> targets, ptrdiff_t N, ptrdiff_t K,
-                            double scale);
+    double (*cross_entropy)(T* losses, T* dlogits, const T* logits, Targets<T> targets, ptrdiff_t N,
+                            ptrdiff_t K, double scale);
     // optimizer: in place
     void (*sgd_update)(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, double lr, double momentum,
                        double weight_decay, bool nesterov);
     void (*adam_update)(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam options);
+    // moments: mean (D,) and cov (D, D), the centred cross-products of x (N, D) over `divisor`
+    void (*covariance)(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor);
     // checks of values: the first index outside [low, high] (NaN is inside: it propagates), or -1
     ptrdiff_t (*first_outside)(const T* x, ptrdiff_t n, T low, T high);
-    // the machine's limit: multiply-adds in registers, as many as `rounds` says; returns their number of flops
+    // the machine's limit: multiply-adds in registers, as many as `rounds` says; returns their number of
+    // flops
     double (*fma_rounds)(ptrdiff_t rounds);
 };
 

@@ -4,9 +4,9 @@ Machine-learning ops whose gradients are derived by hand. Every op exists twice 
 kernel, and in `closedform.reference` as a NumPy twin that reads like the derivation.
 """
 
-from . import reference
+from . import nn, reference
 from ._backend import get_backend, set_backend, use_backend
-from ._results import CrossEntropyResult, DenseGradients
+from ._results import Covariance, CrossEntropyResult, DenseGradients
 from ._runtime import (
     apply_environment as _apply_environment,
 )
@@ -44,6 +44,7 @@ from .loss import (
     squared_error_backward,
 )
 from .optimizer import adam_update, sgd_update
+from .pca import covariance
 from .probability import (
     log_softmax,
     log_softmax_backward,
@@ -57,6 +58,7 @@ _apply_environment()
 
 __all__ = [
     "__version__",
+    "Covariance",
     "CrossEntropyResult",
     "DenseGradients",
     "GradcheckReport",
@@ -65,6 +67,7 @@ __all__ = [
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "covariance",
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_with_grad",
@@ -78,6 +81,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "nn",
     "num_threads",
     "reference",
     "release_memory",

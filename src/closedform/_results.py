@@ -19,6 +19,13 @@ class DenseGradients(NamedTuple):
     db: Array | None
 
 
+class Covariance(NamedTuple):
+    """Mean (D,) and covariance (D, D) of rows, from `covariance`."""
+
+    mean: Array
+    cov: Array
+
+
 class CrossEntropyResult(NamedTuple):
     """Loss and gradient of `cross_entropy_with_grad`."""
 

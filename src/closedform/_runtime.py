@@ -80,6 +80,13 @@ def apply_environment() -> None:
         )
     threads = os.environ.get("CLOSEDFORM_NUM_THREADS")
     if threads is not None:
-        if not threads.isascii() or not threads.isdigit() or len(threads) > 9 or not 1 <= int(threads) <= MAX_THREADS:
-            raise ImportError(f"CLOSEDFORM_NUM_THREADS: expected an integer in [1, {MAX_THREADS}]; got {threads!r}")
+        if (
+            not threads.isascii()
+            or not threads.isdigit()
+            or len(threads) > 9
+            or not 1 <= int(threads) <= MAX_THREADS
+        ):
+            raise ImportError(
+                f"CLOSEDFORM_NUM_THREADS: expected an integer in [1, {MAX_THREADS}]; got {threads!r}"
+            )
         set_num_threads(int(threads))

@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from . import _kernels
 from ._results import Array
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 REDUCTIONS = ("sum", "mean", "none")
+OPTIONAL = frozenset({"b", "weight", "target"})  # arguments that `as_floats` lets be None
 
 
 def as_floats(**arguments: Any) -> Collection[Any]:
-    """The arguments as float32 or float64 arrays of one dtype, in order; None stays None.
+    """The arguments as float32 or float64 arrays of one dtype, in order; None stays None where it may be.
 
     Mixed precisions are promoted; integers and booleans become float64. Layout is left alone.
     """
     dtype = None
-    for a in arguments.values():  # the common case, in a microsecond: arrays of one dtype, nothing to do
-        if a is None:
+    for name, a in arguments.items():  # the common case, in a microsecond: arrays of one dtype, nothing to do
+        if a is None and name in OPTIONAL:
             continue
         if type(a) is not ndarray or (a.dtype is not FLOAT32 and a.dtype is not FLOAT64):
             break
@@ -35,13 +37,20 @@ def as_floats(**arguments: Any) -> Collection[Any]:
     else:
         return arguments.values()
 
-    arrays = {name: as_array(name, a) for name, a in arguments.items() if a is not None}
+    arrays = {name: as_array(name, a) for name, a in arguments.items() if a is not None or name not in OPTIONAL}
     for name, a in arrays.items():
         if a.dtype.kind not in "fiub" or (a.dtype.kind == "f" and a.dtype.itemsize not in (4, 8)):
             raise TypeError(f"{name}: expected float32, float64, integers or booleans; got dtype {a.dtype}")
     wide = any(a.dtype.kind != "f" or a.dtype.itemsize == 8 for a in arrays.values())
     dtype = FLOAT64 if wide else FLOAT32
-    return [None if a is None else arrays[name].astype(dtype, copy=False) for name, a in arguments.items()]
+    return [_cast(name, arrays[name], dtype) if name in arrays else None for name in arguments]
+
+
+def _cast(name: str, a: Array, dtype: Any) -> Array:
+    try:
+        return a.astype(dtype, copy=False)
+    except ValueError as e:  # a broadcast array whose elements, written out, no address reaches
+        raise ValueError(f"{name}: expected an array that fits in memory as {dtype}; got shape {a.shape}") from e
 
 
 def as_array(name: str, a: Any) -> Array:
@@ -112,6 +121,8 @@ def as_number(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
 ) -> float:
     """A finite real number in [low, high], or (low, high] with `open_low`."""
+    if type(value) is float and low <= value <= high and value - value == 0 and not (open_low and value == low):
+        return value  # the common case
     kind = value.dtype.kind if isinstance(value, (ndarray, np.generic)) else ""
     if isinstance(value, (str, bytes, bytearray)) or kind not in "fiub" or (kind and value.ndim > 0):
         raise TypeError(f"{name}: expected a number; got {value!r}")
@@ -132,6 +143,8 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: Any, *inputs: Array | Non
     """`out` can take the result: shape, dtype, writable, and apart from every input."""
     if out is None:
         return
+    if _kernels.can_take(out, shape, dtype, *inputs):  # the common case
+        return
     if not isinstance(out, ndarray):
         raise TypeError(f"{name}: expected an array or None; got {type(out).__name__}")
     if out.dtype != dtype or not out.dtype.isnative:
@@ -142,11 +155,13 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: Any, *inputs: Array | Non
         raise ValueError(f"{name}: expected a writable array; got a read-only one")
     for a in inputs:
         if a is not None and _overlap(out, a):
-            raise ValueError(f"{name}: expected memory of its own; got an array that overlaps another argument")
+            raise ValueError(
+                f"{name}: expected memory of its own; got an array that overlaps another argument"
+            )
 
 
 def _overlap(a: Array, b: Array) -> bool:
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # its stub knows -1 and 0
     except np.exceptions.TooHardError:
         return True

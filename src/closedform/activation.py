@@ -13,9 +13,7 @@ from ._results import Array
 from ._validate import as_floats, as_number, check_out, same_shape
 
 
-def relu(
-    x: ArrayLike, *, slope: float = 1.0, negative_slope: float = 0.0, out: Array | None = None
-) -> Array:
+def relu(x: ArrayLike, *, slope: float = 1.0, negative_slope: float = 0.0, out: Array | None = None) -> Array:
     """Rectified linear unit: slope · x where x > 0, negative_slope · x elsewhere.
 
     Parameters

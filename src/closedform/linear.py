@@ -88,13 +88,17 @@ def dense_backward(
             check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=f"out {name}")
     if using_reference():
         return reference.dense_backward(dy, x, w, needs=wanted, out=out)
-    return DenseGradients(*_kernels.dense_backward(dy, x, w, "x" in wanted, "w" in wanted, "b" in wanted, out))
+    return DenseGradients(
+        *_kernels.dense_backward(dy, x, w, "x" in wanted, "w" in wanted, "b" in wanted, out)
+    )
 
 
 def _explain(x: Array, w: Array, b: Array | None) -> None:
     if x.ndim < 1:
         raise ValueError("x: expected shape (..., D); got a scalar")
     if w.ndim != 2 or w.shape[0] != x.shape[-1]:
-        raise ValueError(f"w: expected shape (D, H) with D = {x.shape[-1]}, the last axis of x; got {w.shape}")
+        raise ValueError(
+            f"w: expected shape (D, H) with D = {x.shape[-1]}, the last axis of x; got {w.shape}"
+        )
     assert b is not None
     raise ValueError(f"b: expected shape (H,) with H = {w.shape[1]}, the columns of w; got {b.shape}")

@@ -241,7 +241,9 @@ class _CrossEntropy:
     ) -> None:
         target = as_array("target", target)
         soft = target.ndim == 2
-        logits, weight, probabilities = as_floats(logits=logits, weight=weight, target=target if soft else None)
+        logits, weight, probabilities = as_floats(
+            logits=logits, weight=weight, target=target if soft else None
+        )
         if logits.ndim != 2 or logits.shape[1] == 0:
             raise ValueError(f"logits: expected shape (N, K) with at least one class; got {logits.shape}")
         N, K = logits.shape
@@ -253,7 +255,9 @@ class _CrossEntropy:
                 raise ValueError("ignore_index: expected None, since the targets are probabilities")
         else:
             target = as_labels("target", target)
-            expect_shape("target", target, (N,), "a class index for each row of the logits, or (N, K) probabilities")
+            expect_shape(
+                "target", target, (N,), "a class index for each row of the logits, or (N, K) probabilities"
+            )
             ignore_index = _check_labels(target, K, ignore_index)
         self.logits: Array = logits
         self.target: Array = probabilities if soft else target
@@ -272,7 +276,15 @@ class _CrossEntropy:
         each = o["reduction"] == "none"
         scale = _inverse(self._divisor()) if o["reduction"] == "mean" else 1.0
         return _kernels.cross_entropy(
-            self.logits, self.target, o["weight"], o["label_smoothing"], o["ignore_index"], scale, each, with_grad, out
+            self.logits,
+            self.target,
+            o["weight"],
+            o["label_smoothing"],
+            o["ignore_index"],
+            scale,
+            each,
+            with_grad,
+            out,
         )
 
     def _divisor(self) -> float:
@@ -284,8 +296,7 @@ class _CrossEntropy:
         return float(len(labels) if weight is None else weight[labels].sum(dtype=np.float64))
 
     def scalar(self, loss: Any) -> Loss:
-        result: Loss = self.logits.dtype.type(loss) if isinstance(loss, float) else loss
-        return result
+        return _as_scalar(loss, self.logits.dtype) if isinstance(loss, float) else loss
 
 
 def _check_labels(target: Array, K: int, ignore_index: Any) -> int | None:
@@ -293,19 +304,20 @@ def _check_labels(target: Array, K: int, ignore_index: Any) -> int | None:
         ignore_index = as_integer("ignore_index", ignore_index)
         if not -(2**63) <= ignore_index < 2**63:
             raise ValueError(f"ignore_index: expected an integer of 64 bits; got {ignore_index}")
-    if target.size == 0 or (0 <= target.min() and target.max() < K):
-        return ignore_index
-    bad = (target < 0) | (target >= K)
-    if ignore_index is not None:
-        bad &= target != ignore_index
-    if bad.any():
-        row = int(bad.argmax())
+    row = _kernels.first_bad_label(target, K, ignore_index)
+    if row >= 0:
         raise ValueError(f"target: expected class indices in [0, {K}); got {target[row]} in row {row}")
     return ignore_index
 
 
 def _inverse(divisor: float) -> float:
     return 1 / divisor if divisor else float("inf")  # a mean over nothing: 0 · inf is NaN, as 0 / 0
+
+
+def _as_scalar(loss: Any, dtype: Any) -> Loss:
+    with np.errstate(over="ignore"):  # a float64 sum beyond float32 is infinite
+        scalar: Loss = dtype.type(loss)
+    return scalar
 
 
 def _expect_unit(name: str, a: Array) -> None:
@@ -320,11 +332,9 @@ def _elementwise(
     one_of("reduction", reduction, REDUCTIONS)
     if using_reference():
         return twin(y_hat, y, reduction=reduction)
-    loss: Loss = kernel(y_hat, y, reduction == "none")
-    if reduction == "none":
-        return loss
-    scaled: Loss = y_hat.dtype.type(loss * _inverse(y_hat.size) if reduction == "mean" else loss)
-    return scaled
+    scale = _inverse(y_hat.size) if reduction == "mean" else 1.0
+    loss: Loss = kernel(y_hat, y, scale, reduction == "none")
+    return loss if reduction == "none" else _as_scalar(loss, y_hat.dtype)
 
 
 def _elementwise_backward(

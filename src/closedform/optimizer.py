@@ -48,6 +48,7 @@ def sgd_update(
     gradient = _check_state(parameter, gradient, velocity=velocity)
     if using_reference():
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
+        parameter, velocity = _plain(parameter, velocity)
         return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
     with _contiguous(parameter, velocity) as (p, v):
         _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, nesterov)
@@ -97,6 +98,7 @@ def adam_update(
     decoupled = as_flag("decoupled", decoupled)
     gradient = _check_state(parameter, gradient, m=m, v=v)
     if using_reference():
+        parameter, m, v = _plain(parameter, m, v)
         return reference.adam_update(
             parameter, gradient, m, v, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
             weight_decay=weight_decay, decoupled=decoupled, step=step,
@@ -110,17 +112,43 @@ def adam_update(
 
 
 def _check_state(parameter: Any, gradient: Any, **state: Any) -> Array:
+    checked: Array
+    if _fits(parameter, gradient, state):  # the common case
+        checked = gradient
+        return checked
     if not isinstance(parameter, np.ndarray) or parameter.dtype not in (FLOAT32, FLOAT64):
-        raise TypeError(f"parameter: expected a float32 or float64 array; got {getattr(parameter, 'dtype', parameter)!r}")
+        raise TypeError(
+            f"parameter: expected a float32 or float64 array; got {getattr(parameter, 'dtype', parameter)!r}"
+        )
     (gradient,) = as_floats(gradient=gradient)
     same_shape(parameter=parameter, gradient=gradient)
-    gradient = gradient.astype(parameter.dtype, copy=False)
-    check_out(parameter, parameter.shape, parameter.dtype, gradient, *state.values(), name="parameter")
-    others = [gradient]
-    for name, a in state.items():
+    checked = gradient.astype(parameter.dtype, copy=False)
+    others = [checked]
+    for name, a in {"parameter": parameter, **state}.items():
+        if a is None and name != "velocity":
+            raise TypeError(f"{name}: expected an array; got None")
         check_out(a, parameter.shape, parameter.dtype, *others, name=name)
         others.append(a)
-    return gradient
+    return checked
+
+
+def _fits(parameter: Any, gradient: Any, state: dict[str, Any]) -> bool:
+    """Whether these are float arrays of one shape and dtype, apart in memory. False: it takes a closer look."""
+    if type(gradient) is not np.ndarray or (gradient.dtype is not FLOAT32 and gradient.dtype is not FLOAT64):
+        return False
+    others: list[Any] = [gradient]
+    for name, a in {"parameter": parameter, **state}.items():
+        if a is None and name == "velocity":
+            continue
+        if not _kernels.can_take(a, gradient.shape, gradient.dtype, *others):
+            return False
+        others.append(a)
+    return True
+
+
+def _plain(*arrays: Any) -> list[Any]:
+    """The same memory without the subclass: `*` of an np.matrix is no product of elements."""
+    return [None if a is None else np.asarray(a) for a in arrays]
 
 
 def _as_decay(name: str, value: Any) -> float:
@@ -134,13 +162,17 @@ class _contiguous:
     """The arrays as contiguous memory, for a kernel that updates in place; copied back where they were not."""
 
     def __init__(self, *arrays: Array | None) -> None:
-        self._arrays = arrays
-        self._staged = [a if a is None or a.flags.carray else np.array(a, order="C") for a in arrays]
+        self._arrays = self._staged = arrays
+        for a in arrays:
+            if a is not None and not a.flags.carray:
+                self._staged = tuple(None if a is None else np.array(a, order="C") for a in arrays)
+                break
 
-    def __enter__(self) -> list[Array | None]:
+    def __enter__(self) -> tuple[Array | None, ...]:
         return self._staged
 
     def __exit__(self, *error: object) -> None:
-        for a, staged in zip(self._arrays, self._staged, strict=True):
-            if a is not None and a is not staged:
-                a[...] = staged
+        if self._staged is not self._arrays:
+            for a, staged in zip(self._arrays, self._staged, strict=True):
+                if a is not None:
+                    a[...] = staged

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array
-from ._validate import as_axis, as_floats, as_number, check_out, same_shape
+from ._validate import FLOAT64, as_axis, as_floats, as_number, check_out, same_shape
+
+SMALLEST, LARGEST = 2.0**-149, (2 - 2.0**-23) * 2.0**127  # of float32
 
 
-def softmax(
-    x: ArrayLike, *, axis: int = -1, temperature: float = 1.0, out: Array | None = None
-) -> Array:
+def softmax(x: ArrayLike, *, axis: int = -1, temperature: float = 1.0, out: Array | None = None) -> Array:
     """Softmax: S_i = exp(x_i / τ) / Σ_j exp(x_j / τ), the row's maximum subtracted first.
 
     Parameters
@@ -43,7 +43,7 @@ def softmax(
     """
     (x,) = as_floats(x=x)
     axis = as_axis(axis, x)
-    temperature = as_number("temperature", temperature, low=0, open_low=True)
+    temperature = _as_temperature(temperature, x.dtype)
     check_out(out, x.shape, x.dtype, x)
     if using_reference():
         return reference.softmax(x, axis=axis, temperature=temperature, out=out)
@@ -73,7 +73,7 @@ def softmax_backward(
     dy, y = as_floats(dy=dy, y=y)
     same_shape(y=y, dy=dy)
     axis = as_axis(axis, y)
-    temperature = as_number("temperature", temperature, low=0, open_low=True)
+    temperature = _as_temperature(temperature, y.dtype)
     check_out(out, y.shape, y.dtype, dy, y)
     if using_reference():
         return reference.softmax_backward(dy, y, axis=axis, temperature=temperature, out=out)
@@ -163,12 +163,18 @@ def softmax_jacobian(y: ArrayLike, *, out: Array | None = None) -> Array:
     ValueError, TypeError : y without an axis, `out` that does not fit
     """
     (y,) = as_floats(y=y)
-    if y.ndim < 1:
-        raise ValueError("y: expected shape (..., K); got a scalar")
+    if not 1 <= y.ndim < 64:  # NumPy's arrays have at most 64 axes
+        raise ValueError(f"y: expected shape (..., K) of 1 to 63 axes; got {y.ndim}")
     check_out(out, (*y.shape, y.shape[-1]), y.dtype, y)
     if using_reference():
         return reference.softmax_jacobian(y, out=out)
     return _kernels.softmax_jacobian(y, out)
+
+
+def _as_temperature(temperature: Any, dtype: Any) -> float:
+    """A positive number that the dtype can hold: rounded to 0 or infinity it would make NaN of a row."""
+    temperature = as_number("temperature", temperature, low=0, open_low=True)
+    return temperature if dtype == FLOAT64 else min(max(temperature, SMALLEST), LARGEST)
 
 
 def _along(axis: int, kernel: Callable[..., Array], out: Array | None, *arrays: Any) -> Array:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import activation, cross_entropy, linear, loss, optimizer, probability
-from .compare import error_in_eps, outputs, traffic
+from . import activation, cross_entropy, linear, loss, optimizer, pca, probability
+from .compare import Judge, error_in_eps, outputs, traffic
 from .op import BadCall, Bench, Call, Gradient, Op
 
 OPS: tuple[Op, ...] = (
@@ -19,6 +19,7 @@ OPS: tuple[Op, ...] = (
     *loss.OPS,
     *cross_entropy.OPS,
     *optimizer.OPS,
+    *pca.OPS,
 )
 
 # What is public, or compiled, and no op.
@@ -32,14 +33,18 @@ NOT_OPS = {
     "num_threads": "run time",
     "release_memory": "run time",
     "show_config": "run time",
+    "nn": "layers, made of ops",
     "reference": "the twins",
 }
-HELPER_KERNELS = {
+COMPILED = ("_kernels", "_pca")  # the compiled modules
+HELPER_KERNELS = {  # of _kernels
     "exp": "elementary function under test",
     "log": "elementary function under test",
     "log1p": "elementary function under test",
     "erf": "elementary function under test",
     "first_outside": "checks values",
+    "can_take": "checks `out`",
+    "first_bad_label": "checks class indices",
     "fma_rounds": "measures the machine",
     "copy": "measures the machine",
     "isa": "run time",
@@ -66,6 +71,7 @@ def find(names: Iterable[str]) -> list[Op]:
 
 
 __all__ = [
+    "COMPILED",
     "HELPER_KERNELS",
     "NOT_OPS",
     "OPS",
@@ -73,6 +79,7 @@ __all__ = [
     "Bench",
     "Call",
     "Gradient",
+    "Judge",
     "Op",
     "error_in_eps",
     "find",

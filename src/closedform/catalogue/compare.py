@@ -67,14 +67,18 @@ def error_in_eps(op: Op, call: Call, got: tuple[Array, ...]) -> float:
 def _error(got: Array, want: Array, scale: Array, dtype: np.dtype[Any]) -> float:
     if got.shape != want.shape or got.dtype != dtype:
         return np.inf
+    limits = np.finfo(dtype)
+    unit = np.maximum(scale, float(limits.tiny))
+    unit *= limits.eps
+    errors = np.asarray(np.abs(got - want) / unit)  # in float64
     rounded = want.astype(dtype)  # what overflows in this dtype is infinite
     special = ~np.isfinite(rounded)
-    if not np.array_equal(got[special], rounded[special], equal_nan=True):
-        return np.inf
-    limits = np.finfo(dtype)
-    unit = limits.eps * np.maximum(np.broadcast_to(scale, want.shape), float(limits.tiny))
-    errors = (np.abs(got - want) / unit)[~special]  # in float64; a got that is not finite makes it so too
-    return float(np.max(np.where(np.isnan(errors), np.inf, errors), initial=0.0))
+    if special.any():
+        if not np.array_equal(got[special], rounded[special], equal_nan=True):
+            return np.inf
+        errors[special] = 0
+    worst = float(np.max(errors, initial=0.0))  # NaN if any is
+    return worst if worst <= np.inf else np.inf
 
 
 def traffic(call: Call, results: tuple[Array, ...]) -> int:

@@ -98,7 +98,7 @@ class Op:
     proved_by: str | None = None
     no_gradient: str | None = None
     updates: tuple[str, ...] = ()  # arguments changed in place
-    kernels: tuple[str, ...] = ()  # its functions in _kernels; by default the one of its name
+    kernels: tuple[str, ...] = ()  # its compiled functions; by default _kernels.<name>
     bound_by: str = "memory"  # what its speed is told in: "memory" GB/s, "arithmetic" GFLOP/s
 
     @property
@@ -113,7 +113,7 @@ class Op:
 
     @property
     def kernel_names(self) -> tuple[str, ...]:
-        return self.kernels or (self.name,)
+        return self.kernels or (f"_kernels.{self.name}",)
 
     def allowed(self, call: Call) -> float:
         """The largest error accepted, in eps. In float64 twice as much, since the twin rounds as well."""

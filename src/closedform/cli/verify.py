@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         print(LEGEND)
         cases = sum(report["cases"] for report in reports)
         verdict = f"FAILED: {', '.join(failed)}" if failed else "all passed"
-        print(f"\n{len(ops)} ops, {cases} cases: {verdict}")
+        print(f"\n{len(ops)} op{'' if len(ops) == 1 else 's'}, {cases} cases: {verdict}")
     return 1 if failed else 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from . import activations, dense, layers
 from .layer import Layer
 from .layers import Sequential
 
-FORMAT = "closedform.nn/1"
+KEY, VERSION = "closedform.nn", 1  # in the file's metadata: one entry, so that equal models are equal files
 KINDS: dict[str, type[Layer]] = {
     kind.__name__: kind
     for kind in (
@@ -39,12 +37,14 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
     Raises TypeError for layers that are not of closedform.nn, OSError where the file cannot be written,
     ImportError without safetensors (`pip install "closedform[train]"`).
     """
+    import json
+
     numpy = _safetensors("numpy")
-    path = Path(path)
-    metadata = {"format": FORMAT, "architecture": json.dumps(_describe(model))}
+    metadata = {KEY: json.dumps({"version": VERSION, "model": _describe(model)})}
     parameters = {name: np.ascontiguousarray(p) for name, p in model.parameters().items()}
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(numpy.save(parameters, metadata))
+    part = os.fspath(path) + ".part"
+    with open(part, "wb") as file:
+        file.write(numpy.save(parameters, metadata))
     os.replace(part, path)
 
 
@@ -54,6 +54,8 @@ def load(path: str | os.PathLike[str]) -> Layer:
     Raises FileNotFoundError, or ValueError if the file is of another origin or damaged; ImportError without
     safetensors.
     """
+    import json  # here, not above: `import closedform` should not wait for it
+
     safetensors = _safetensors()
     with open(path, "rb"):
         pass  # a clear error if it is not there or not readable
@@ -63,11 +65,13 @@ def load(path: str | os.PathLike[str]) -> Layer:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except safetensors.SafetensorError as e:
         raise ValueError(f"path: expected a safetensors file; got {str(path)!r}: {e}") from e
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "none")
-        raise ValueError(f"path: expected a file of closedform.nn.save, format {FORMAT}; got format {found}")
+    if KEY not in metadata:
+        raise ValueError(f"path: expected a file of closedform.nn.save; got {str(path)!r}, of another origin")
     try:
-        model = _build(json.loads(metadata["architecture"]))
+        architecture = json.loads(metadata[KEY])
+        if architecture["version"] != VERSION:
+            raise ValueError(f"version {architecture['version']} needs another version of closedform")
+        model = _build(architecture["model"])
     except (KeyError, TypeError, ValueError, MemoryError, RecursionError) as e:
         raise ValueError(f"path: expected an architecture of closedform.nn in {str(path)!r}; {e}") from e
     parameters = model.parameters()

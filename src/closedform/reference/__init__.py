@@ -33,6 +33,7 @@ from .loss import (
     squared_error_backward,
 )
 from .optimizer import adam_update, sgd_update
+from .pca import covariance
 from .probability import (
     log_softmax,
     log_softmax_backward,
@@ -48,6 +49,7 @@ __all__ = [
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "covariance",
     "cross_entropy",
     "cross_entropy_backward",
     "cross_entropy_with_grad",

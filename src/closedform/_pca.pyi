@@ -1,0 +1,3 @@
+from ._results import Array
+
+def covariance(x: Array, mean: Array, cov: Array, divisor: float, /) -> None: ...

@@ -1,0 +1,71 @@
+"""One case in one library: the call to time, and its answer to check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..._results import Array
+from ...catalogue import Judge, outputs, traffic
+from . import mlp
+from .cases import Case, entry
+
+LIBRARIES = ("closedform", "twin", "torch")
+
+
+@dataclass
+class Job:
+    """A case, made ready. `check` starts anew and gives what the judge compares; `call` may be repeated."""
+
+    call: Callable[[], Any]
+    check: Callable[[], tuple[Array, ...]]
+    flops: float = 0.0
+    traffic: Callable[[tuple[Array, ...]], int] = lambda results: 0
+
+
+def prepare(library: str, case: Case) -> Job | None:
+    """The job, or None if the library lacks the op."""
+    if case.op == mlp.NAME:
+        batch = mlp.batch_of(case.label)
+        make = {"closedform": mlp.closedform_step, "twin": mlp.twin_step, "torch": mlp.torch_step}[library]
+        return Job(
+            make(batch), lambda: mlp.losses(make(batch)), mlp.flops(batch), lambda _: mlp.traffic(batch)
+        )
+    op, bench = entry(case)
+    call = bench.make(case.dtype)
+    if library == "torch":
+        from . import torch_ops
+
+        return torch_ops.prepare(op.name, call)
+    function = op.public if library == "closedform" else op.twin
+    return Job(
+        partial(function, *call.args, **call.options),
+        lambda: outputs(op, function, call),
+        op.flops(call),
+        lambda results: traffic(call, results),
+    )
+
+
+def judge(case: Case) -> Judge:
+    """The float64 twin's answer."""
+    if case.op == mlp.NAME:
+        return mlp.judge(mlp.batch_of(case.label))
+    op, bench = entry(case)
+    return Judge.of(op, bench.make(case.dtype))
+
+
+def versions(library: str, threads: int) -> str:
+    """Set the number of threads; the library's name and version, for the heading."""
+    if library == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+        return f"PyTorch {torch.__version__}"
+    import closedform
+
+    closedform.set_num_threads(threads)
+    return f"closedform {closedform.__version__}" if library == "closedform" else f"NumPy {np.__version__}"

@@ -1,0 +1,127 @@
+"""Models in files."""
+
+import builtins
+import json
+
+import numpy as np
+import pytest
+
+from closedform import nn
+
+safetensors_numpy = pytest.importorskip("safetensors.numpy")
+
+
+def build():
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Dense(6, 5, init="glorot"),
+        nn.ReLU(slope=5, negative_slope=0.25),
+        nn.Dropout(0.3),
+        nn.Sequential(nn.Dense(5, 4, bias=False, dtype="float64"), nn.Tanh()),
+        nn.GELU(),
+        nn.Softplus(),
+        nn.Sigmoid(),
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize("model", [build(), nn.Dense(3, 2, seed=0), nn.Tanh(), nn.Sequential()], ids=str)
+def test_round_trip(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    nn.save(model, str(path))
+    loaded = nn.load(path)
+    assert repr(loaded) == repr(model)
+    assert list(loaded.parameters()) == list(model.parameters())
+    for p, q in zip(model.parameters().values(), loaded.parameters().values(), strict=True):
+        assert p.dtype == q.dtype
+        assert p.tobytes() == q.tobytes()
+        assert q.flags.writeable
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    nn.save(loaded, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_loaded_models_compute_and_train(tmp_path):
+    model = build()
+    nn.save(model, tmp_path / "m")
+    loaded = nn.load(tmp_path / "m")
+    x = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    nn.train_step(loaded, nn.SquaredError(), nn.Adam(), x, np.zeros((4, 4)))
+    assert not np.array_equal(loaded(x), model(x))
+
+
+def test_any_reader_can_open_the_parameters(tmp_path):
+    model = nn.Dense(3, 2, seed=0)
+    nn.save(model, tmp_path / "m")
+    tensors = safetensors_numpy.load_file(tmp_path / "m")
+    np.testing.assert_array_equal(tensors["w"], model.w)
+
+
+def test_layers_from_elsewhere_are_not_saved(tmp_path):
+    class Mine(nn.Layer):
+        pass
+
+    with pytest.raises(TypeError, match=r"model: expected layers of closedform\.nn; got Mine"):
+        nn.save(nn.Sequential(Mine()), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+ARRAYS = {"w": np.zeros((3, 2), np.float32), "b": np.zeros(2, np.float32)}
+DENSE = {"layer": "Dense", "in_features": 3, "out_features": 2}
+
+
+def described(model, version=1) -> str:
+    return json.dumps({"version": version, "model": model})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "architecture", "message"),
+    [
+        (ARRAYS, None, r"expected a file of closedform\.nn\.save"),
+        (ARRAYS, "{", "expected an architecture"),
+        (ARRAYS, described(DENSE, version=2), "version 2 needs another version"),
+        (ARRAYS, "[1, 2]", "expected an architecture"),
+        (ARRAYS, described({"layer": "Magic"}), "unknown layer 'Magic'"),
+        (ARRAYS, described({"layer": ["Dense"]}), "expected an architecture"),
+        (ARRAYS, described(DENSE | {"colour": "red"}), "expected an architecture"),
+        (ARRAYS, described(DENSE | {"in_features": 2**62}), "expected an architecture"),
+        (ARRAYS, described(DENSE | {"in_features": 4}), "expected the parameters"),
+        ({"w": ARRAYS["w"]}, described(DENSE), "expected the parameters"),
+        (ARRAYS | {"c": np.zeros(1)}, described(DENSE), "expected the parameters"),
+        (ARRAYS, described(DENSE | {"dtype": "float64"}), "expected the parameters"),
+    ],
+)
+def test_foreign_files(arrays, architecture, message, tmp_path):
+    metadata = {} if architecture is None else {"closedform.nn": architecture}
+    safetensors_numpy.save_file(arrays, tmp_path / "m", metadata)
+    with pytest.raises(ValueError, match=f"path: .*{message}|path: {message}"):
+        nn.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04pickle" * 10])
+def test_files_of_another_kind(content, tmp_path):
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(ValueError, match="path: expected a safetensors file"):
+        nn.load(tmp_path / "m")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        nn.load(tmp_path / "none")
+    with pytest.raises(FileNotFoundError):
+        nn.save(nn.Tanh(), tmp_path / "no folder" / "m")
+
+
+def test_without_safetensors(monkeypatch, tmp_path):
+    real = builtins.__import__
+
+    def without(name, *arguments, **keywords):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return real(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    for call in (lambda: nn.save(nn.Tanh(), tmp_path / "m"), lambda: nn.load(tmp_path / "m")):
+        with pytest.raises(ImportError, match=r'pip install "closedform\[train\]"'):
+            call()
