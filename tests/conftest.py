@@ -43,7 +43,7 @@ def isa(request):
 
 
 def ulp(a: np.ndarray) -> np.ndarray:
-    """The unit in the last place, in a's dtype; of the largest numbers and of infinities half the true one."""
+    """The unit in the last place, in a's dtype; of the largest and of infinities half of it."""
     return np.spacing(np.minimum(np.abs(a), np.finfo(a.dtype).max / 2)).astype(np.float64)
 
 

@@ -56,7 +56,7 @@ def product(a, b, exact=False):
 
 
 def within_bound(found, a, b, bias=None):
-    """|found - a @ b - bias| <= eps (K + 2) (|a| @ |b| + |bias|), entry by entry: what any order of adding keeps to."""
+    """|found - a @ b - bias| <= eps (K + 2) (|a| @ |b| + |bias|), entry by entry."""
     bias = np.zeros((), found.dtype) if bias is None else bias
     error = np.abs(found - (product(a, b) + bias))
     size = product(np.abs(a), np.abs(b)) + np.abs(bias)
@@ -181,7 +181,7 @@ def test_what_is_not_finite_stays_in_its_row_and_column(isa, dtype, M, N, K):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_of_a_row_do_not_depend_on_its_neighbours(isa, dtype):
-    """Every element has one accumulator that walks K in fixed blocks: its bits depend on its row and column alone."""
+    """Every element has one accumulator, and K is cut in the same blocks whatever the shape."""
     rng = np.random.default_rng(3)
     x, w = draw(rng, 300, 700, dtype=dtype), draw(rng, 700, 300, dtype=dtype)
     y = cf.dense(x, w)

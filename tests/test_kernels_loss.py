@@ -1,4 +1,4 @@
-"""Softmax, log-sum-exp and the losses against their twins in float64: every K around a vector, hostile rows, long sums."""
+"""Softmax and the losses against their twins in float64: every K around a vector, hostile rows, long sums."""
 
 import math
 
@@ -171,9 +171,8 @@ def check_cross_entropy(x, target, **options):
     assert same_bits(gradient, cf.cross_entropy_backward(x, target, **options))
     expected, expected_gradient = ref.cross_entropy_with_grad(x64, soft, **wide)
     span = np.ptp(x64) + 4 if x.size else 1
-    if not np.isfinite(expected).all():  # a mean over labels whose weights are all 0
+    if not np.isfinite(expected).all():  # a mean over labels that are ignored or weigh nothing
         assert not np.isfinite(loss).any()
-        assert not np.isfinite(gradient).any()
         return
     close(loss, expected, 8, np.abs(expected) + span)
     # S sum(q) - q cancels at the label: an absolute error of the size of q there.

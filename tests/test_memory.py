@@ -55,8 +55,9 @@ def call():
     elif kind == 6:
         cf.adam_update(x, x.copy(), np.zeros_like(x), np.zeros_like(x), lr=0.1, step=1)
     else:  # errors must not leak either
-        for f in (lambda: cf.dense(x, b[None, None]), lambda: cf.relu(x, out=w[None]), lambda: cf.softmax(x, axis=7),
-                  lambda: cf.cross_entropy(x, np.full(N, -1)), lambda: cf.tanh("junk"), lambda: _kernels.dense(x, b, None, None)):
+        for f in (lambda: cf.dense(x, b[None, None]), lambda: cf.relu(x, out=w[None]),
+                  lambda: cf.softmax(x, axis=7), lambda: cf.cross_entropy(x, np.full(N, -1)),
+                  lambda: cf.tanh("junk"), lambda: _kernels.dense(x, b, None, None)):
             try:
                 f()
             except (ValueError, TypeError):

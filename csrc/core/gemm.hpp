@@ -67,13 +67,20 @@ struct Output {
 
     template <int MR, int NV>
     CF_INLINE void put(Vec<T> (&acc)[MR][NV], ptrdiff_t i, ptrdiff_t j) const {
+        if (!first)
+#pragma GCC unroll 16
+            for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) acc[r][v] += load<T>(c + (i + r) * ldc + j + v * lanes<T>);
+        if (last)
+#pragma GCC unroll 16
+            for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) acc[r][v] = epilogue(acc[r][v], j + v * lanes<T>, lanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) {
-                T* const p = c + (i + r) * ldc + j + v * lanes<T>;
-                store<T>(p, finish(acc[r][v], load<T>(p), j + v * lanes<T>, lanes<T>));
-            }
+            for (int v = 0; v < NV; ++v) store<T>(c + (i + r) * ldc + j + v * lanes<T>, acc[r][v]);
     }
 };
 

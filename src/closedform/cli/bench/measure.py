@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .cases import Case, allowed, in_gigaflops
+from .cases import Case, in_gigaflops
 from .processes import Worker
 
 ROUNDS = 5
@@ -69,7 +69,7 @@ class Session:
             answer = str(self.folder / f"{library}.npz")
             setup = worker.ask("setup", case=case.as_dict(), answer=answer)
             if setup["supported"]:
-                found[library] = {**setup, "error": self._error(case, library, answer), "samples": []}
+                found[library] = {**setup, **self._judged(case, library, answer), "samples": []}
         for i in range(ROUNDS):
             for library, result in found.items():
                 if i == 0 or result["first"] < LONG_CALL:
@@ -77,11 +77,10 @@ class Session:
                     result["samples"] += timed["samples"]
         return self._row(case, found)
 
-    def _error(self, case: Case, library: str, answer: str) -> float | None:
+    def _judged(self, case: Case, library: str, answer: str) -> Row:
         if library == "twin":
-            return None  # it is the judge, in float64
-        error: float = self.workers["twin"].ask("error", case=case.as_dict(), answer=answer)["error"]
-        return error
+            return {"error": None}  # it is the judge, in float64
+        return self.workers["twin"].ask("error", case=case.as_dict(), answer=answer)
 
     def _row(self, case: Case, found: dict[str, Row]) -> Row:
         ours = found["closedform"]
@@ -96,8 +95,8 @@ class Session:
             "speed": (flops if arithmetic else moved) / median / 1e9,
             "unit": "GFLOP/s" if arithmetic else "GB/s",
             "of_limit": limit / median,
-            "allowed_error": allowed(case),
-            "correct": ours["error"] <= allowed(case),
+            "allowed_error": ours["allowed"],
+            "correct": ours["error"] <= ours["allowed"],
             "libraries": libraries,
             "speedup": {name: r["seconds"] / median for name, r in libraries.items() if name != "closedform"},
         }

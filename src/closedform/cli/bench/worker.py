@@ -19,7 +19,7 @@ import numpy as np
 from ... import release_memory
 from ...catalogue import Judge
 from . import libraries, limits
-from .cases import Case, from_dict
+from .cases import Case, allowed, from_dict
 
 SAMPLE_SECONDS = 2e-4  # a sample repeats a short call until it lasts this long
 LONG_CALL = 0.25  # seconds; such a call is not warmed up again
@@ -57,13 +57,14 @@ class Worker:
         }
 
     def error(self, case: dict[str, str], answer: str) -> dict[str, Any]:
-        """The error of the answer in a file, in eps."""
+        """The error of the answer in a file, and what is accepted, in eps."""
         asked = from_dict(case)
         if self.judge is None or self.judge[0] != asked:
             self.judge = None
             self.judge = asked, libraries.judge(asked)
         with np.load(answer) as file:
-            return {"error": self.judge[1].error(tuple(file[name] for name in file.files))}
+            error = self.judge[1].error(tuple(file[name] for name in file.files))
+        return {"error": error, "allowed": allowed(asked)}
 
     def time(self, seconds: float) -> dict[str, Any]:
         """Seconds of a call, sample by sample, for some time and at least once."""
