@@ -210,7 +210,7 @@ def test_a_storm_does_not_kill_the_interpreter():
     code = """
 import conftest, test_junk
 from hypothesis import given, settings, strategies as st
-settings(max_examples=1500)(given(st.data())(test_junk.storm))()
+settings(max_examples=1000)(given(st.data())(test_junk.storm))()
 print("alive")
 """
     done = run_python(

@@ -18,7 +18,7 @@ PATHS = [
     (64, 300, 300),  # in place, the last M that always is
     (65, 300, 300),  # packed, two blocks of K
     (200, 200, 200),  # in place: everything fits in L2
-    (300, 300, 1100),  # packed, five blocks of K
+    (200, 150, 1100),  # many rows, five blocks of K
     (13, 3100, 20),  # N over one block, in place
     (70, 3100, 33),  # N over one block, packed
     (3100, 17, 5),  # M over one block

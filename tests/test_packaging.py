@@ -21,8 +21,8 @@ def test_import_brings_in_numpy_and_nothing_else():
 import sys, numpy
 before = set(sys.modules)
 import closedform
-added = {name.split(".")[0] for name in set(sys.modules) - before}
-print(sorted(added - set(sys.stdlib_module_names) - {"numpy"}))
+added = [n for n in set(sys.modules) - before if getattr(sys.modules[n], "__file__", None)]
+print(sorted({n.split(".")[0] for n in added} - set(sys.stdlib_module_names) - {"numpy"}))
 """
     assert run_python(code).stdout == "['closedform']\n"
 

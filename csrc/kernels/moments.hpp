@@ -12,8 +12,8 @@
 namespace closedform::CF_ISA {
 namespace {
 
-inline constexpr ptrdiff_t moment_rows = block_k;  // rows of a chunk: one walk of the tile kernel along k
-inline constexpr ptrdiff_t moment_groups = 64;     // tasks, each with statistics of its own ...
+inline constexpr ptrdiff_t moment_rows = block_k;     // rows of a chunk: one walk of the tile kernel along k
+inline constexpr ptrdiff_t moment_groups = 64;        // tasks, each with statistics of its own ...
 inline constexpr ptrdiff_t moment_doubles = 1 << 20;  // ... of so many elements in all,
 inline constexpr ptrdiff_t fewest_groups = 8;  // or, if fewer would fit, one: then tasks share its columns
 
@@ -24,8 +24,8 @@ CF_INLINE ptrdiff_t padded(ptrdiff_t D) {
 }
 
 // Statistics of n rows x. P is the padded D; of the scatter, only what is on or above the diagonal counts.
-// Means are told from an origin, a row of the data: even in float64, the rounding of a mean far from 0 would be
-// seen in the scatter. Statistics to be merged share the origin.
+// Means are told from an origin, a row of the data: even in float64, the rounding of a mean far from 0 would
+// be seen in the scatter. Statistics to be merged share the origin.
 struct Moments {
     double n;
     double* mean;     // (P,): that of x - origin
@@ -58,44 +58,74 @@ template <class T>
 struct Chunk {
     ptrdiff_t rows, D, P;
     double *e, *me, *d, *wd;  // (P,) the terms of the corrections: see add_chunk
-    T *shift, *sum;           // (P,)
+    T *shift, *sum, *used;    // (P,); used: whether D has the column, 1 or 0
     T* z;                     // panels [P / NR][rows][NR]
 
     static constexpr ptrdiff_t bytes(ptrdiff_t rows, ptrdiff_t P) {
-        return P * (4 * sizeof(double) + (2 + rows) * sizeof(T));
+        return P * (4 * sizeof(double) + (3 + rows) * sizeof(T));
     }
 
     Chunk(const Scratch& scratch, ptrdiff_t most_rows, ptrdiff_t D_)
         : rows(most_rows), D(D_), P(padded<T>(D_)), e(scratch.as<double>()), me(e + P), d(me + P), wd(d + P) {
         shift = reinterpret_cast<T*>(wd + P);
         sum = shift + P;
-        z = sum + P;
-        for (ptrdiff_t j = D; j < P; ++j) e[j] = me[j] = d[j] = wd[j] = 0, shift[j] = 0;
+        used = sum + P;
+        z = used + P;
+        for (ptrdiff_t j = 0; j < P; ++j) {
+            e[j] = me[j] = d[j] = wd[j] = 0;
+            shift[j] = 0;
+            used[j] = j < D;
+        }
     }
 
-    // z = x - shift, zero in columns that D does not have; sum = its column sums.
+    // z = x - shift, zero in columns that D does not have; sum = its column sums. x is read a few rows at a
+    // time, so that memory is read in order.
     void centre(const T* x) const {
+        constexpr ptrdiff_t NR = tile_columns<T>, few = 8;
+        for (ptrdiff_t j = 0; j < P; ++j) sum[j] = 0;
+        for (ptrdiff_t n = 0; n < rows; n += few)
+            for (ptrdiff_t j = 0; j < P; j += NR) {
+                const ptrdiff_t end = smaller(rows, n + few);
+                if (j + NR <= D)
+                    centre_panel<true>(x, n, end, j);
+                else
+                    centre_panel<false>(x, n, end, j);
+            }
+    }
+
+    template <bool whole>
+    CF_INLINE void centre_panel(const T* x, ptrdiff_t n, ptrdiff_t end, ptrdiff_t j) const {
         constexpr ptrdiff_t NR = tile_columns<T>, W = lanes<T>;
-        const T* const end = x + rows * D;
-        for (ptrdiff_t j = 0; j < P; j += W) {
-            alignas(CF_VECTOR_BYTES) T used[W];
-            for (ptrdiff_t l = 0; l < W; ++l) used[l] = j + l < D;
-            const Int<T> real = load<T>(used) != Vec<T>{};
-            const Vec<T> c = load<T>(shift + j);
-            Vec<T> total{};
-            T* to = z + j / NR * NR * rows + j % NR;
-            const T* from = x + j;
-            for (ptrdiff_t n = 0; n < rows; ++n, from += D, to += NR) {
-                const ptrdiff_t left = end - from;
-                const Vec<T> v = left >= W ? load<T>(from) : load_partial<T>(from, larger(0, left));
-                const Vec<T> centred = select(real, v - c, Vec<T>{});
-                store<T>(to, centred);
+#pragma GCC unroll 2
+        for (ptrdiff_t v = 0; v < NR; v += W) {
+            const Vec<T> c = load<T>(shift + j + v);
+            const Int<T> real = load<T>(used + j + v) != Vec<T>{};
+            Vec<T> total = load<T>(sum + j + v);
+            for (ptrdiff_t r = n; r < end; ++r) {
+                const ptrdiff_t at = r * D + j + v;
+                Vec<T> centred;
+                if (whole)
+                    centred = load<T>(x + at) - c;
+                else {  // what a vector reads beyond the row does not count
+                    const ptrdiff_t left = rows * D - at;
+                    centred = (left >= W ? load<T>(x + at) : load_partial<T>(x + at, larger(0, left))) - c;
+                    centred = select(real, centred, Vec<T>{});
+                }
+                store<T>(z + j * rows + r * NR + v, centred);
                 total += centred;
             }
-            store<T>(sum + j, total);
+            store<T>(sum + j + v, total);
         }
     }
 };
+
+// A vector of doubles, from as many elements.
+template <class T>
+CF_INLINE Vec<double> widened(const T* p) {
+    typedef T elements
+        __attribute__((vector_size(lanes<double> * sizeof(T)), aligned(alignof(T)), may_alias));
+    return __builtin_convertvector(*reinterpret_cast<const elements*>(p), Vec<double>);
+}
 
 // A tile of Z^T Z with its corrections, MR rows by one panel, joins the scatter.
 template <int MR, class T>
@@ -116,8 +146,12 @@ CF_INLINE void add_tile(ptrdiff_t m, const Chunk<T>& chunk, const Moments& to, p
     const double *const e = chunk.e + j, *const d = chunk.d + j;
     for (int r = 0; r < MR; ++r) {
         const double me = chunk.me[i + r], wd = chunk.wd[i + r];
-        for (ptrdiff_t v = 0; v < NR; ++v)
-            scatter[r * chunk.P + v] += (double(sums[r * NR + v]) - me * e[v]) + wd * d[v];
+        double* const row = scatter + r * chunk.P;
+#pragma GCC unroll 16
+        for (ptrdiff_t v = 0; v < NR; v += lanes<double>) {
+            const Vec<double> product = widened<T>(sums + r * NR + v) - me * load<double>(e + v);
+            store<double>(row + v, load<double>(row + v) + (product + wd * load<double>(d + v)));
+        }
     }
 }
 
@@ -131,16 +165,17 @@ inline void add_tiles(const Chunk<T>& chunk, const Moments& to) {
     parallel_for(tasks, [&](ptrdiff_t task) {
         for (ptrdiff_t p = panels - 1 - task; p >= 0; p -= tasks)  // the longest columns first
             for (ptrdiff_t q = 0; q <= p; ++q)
-                for (ptrdiff_t r = 0; r < NR; r += rows)
-                    add_tile<rows, T>(smaller(rows, NR - r), chunk, to, q * NR + r, p * NR);
+                for (ptrdiff_t i = q * NR; i < smaller(chunk.D, (q + 1) * NR); i += rows)
+                    add_tile<rows, T>(smaller(rows, smaller(chunk.D, (q + 1) * NR) - i), chunk, to, i,
+                                      p * NR);
     });
 }
 
 // Adds the m rows x (m, D) of a chunk to n others. With any shift c, z = x - c, and e the mean of z, the rows
 // have the mean c + e, which lies d from that of the others:
 //   scatter += Z^T Z - m e e^T + (n m / (n + m)) d d^T        mean += (m / (n + m)) d
-// The shift is the others' mean, rounded: then, with n >= m, what cancels is less than what is added. The first
-// chunk has its own mean for a shift.
+// The shift is the others' mean, rounded: then, with n >= m, what cancels is less than what is added. The
+// first chunk has its own mean for a shift.
 template <class T>
 inline void add_chunk(Moments& to, const Chunk<T>& chunk, const T* x, const T* origin) {
     const double m = double(chunk.rows), n = to.n + m;

@@ -296,7 +296,8 @@ class _CrossEntropy:
         return float(len(labels) if weight is None else weight[labels].sum(dtype=np.float64))
 
     def scalar(self, loss: Any) -> Loss:
-        return _as_scalar(loss, self.logits.dtype) if isinstance(loss, float) else loss
+        result: Loss = self.logits.dtype.type(loss) if isinstance(loss, float) else loss
+        return result
 
 
 def _check_labels(target: Array, K: int, ignore_index: Any) -> int | None:
@@ -314,12 +315,6 @@ def _inverse(divisor: float) -> float:
     return 1 / divisor if divisor else float("inf")  # a mean over nothing: 0 · inf is NaN, as 0 / 0
 
 
-def _as_scalar(loss: Any, dtype: Any) -> Loss:
-    with np.errstate(over="ignore"):  # a float64 sum beyond float32 is infinite
-        scalar: Loss = dtype.type(loss)
-    return scalar
-
-
 def _expect_unit(name: str, a: Array) -> None:
     i = _kernels.first_outside(a, 0.0, 1.0)
     if i >= 0:
@@ -334,7 +329,7 @@ def _elementwise(
         return twin(y_hat, y, reduction=reduction)
     scale = _inverse(y_hat.size) if reduction == "mean" else 1.0
     loss: Loss = kernel(y_hat, y, scale, reduction == "none")
-    return loss if reduction == "none" else _as_scalar(loss, y_hat.dtype)
+    return loss if reduction == "none" else y_hat.dtype.type(loss)
 
 
 def _elementwise_backward(

@@ -19,7 +19,7 @@ cases      inputs tried, ordinary and extreme, times instruction sets and precis
 float32,   the largest error of a compiled result in eps of that precision,
 float64    measured against the NumPy twin in float64
 gradient   the largest error of the derivative, as a share of what rounding in a finite difference excuses;
-           "by" another op: checked together with it"""
+           "by" another op: checked together with it; "-": has none here"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +94,7 @@ def _check_gradient(op: Op, isa: str, report: dict[str, Any]) -> None:
 def _line(report: dict[str, Any]) -> str:
     gradient = report["gradient"]
     if gradient is None:
-        told = "none: an update"
+        told = "-"
     elif isinstance(gradient, dict):
         told = f"by {gradient['by']}"
     else:

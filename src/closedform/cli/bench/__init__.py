@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 import time
 from typing import Any
@@ -15,7 +16,7 @@ from .cases import Case, choose
 from .processes import WorkerError
 
 PEERS = ("torch",)
-QUICK, FULL = 0.25, 1.0  # seconds of timing for each library and case
+QUICK, FULL = 0.2, 1.0  # seconds of timing for each library and case
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +93,7 @@ def _measure(cases: list[Case], libraries: list[str], threads: list[int], second
 
     from .measure import run as measure
 
-    start = time.perf_counter()
+    start, load = time.perf_counter(), os.getloadavg()[0]
     with tqdm(total=len(cases) * len(threads), unit="case", leave=False, dynamic_ncols=True) as bar:
         done = 0
 
@@ -102,7 +103,7 @@ def _measure(cases: list[Case], libraries: list[str], threads: list[int], second
             bar.set_description(f"{case.op} {case.label}, {n} thread{'s' if n > 1 else ''}")
 
         report = measure(cases, libraries, threads, seconds, started)
-    return {**report, "elapsed": time.perf_counter() - start}
+    return {**report, "load_before": load, "elapsed": time.perf_counter() - start}
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -112,7 +113,12 @@ def _print(report: dict[str, Any]) -> None:
     print(f"{', '.join(report['versions'])}; {config['isa']}, {config['cpus available']} CPUs")
     for limits in report["limits"]:
         print(limits_line(limits))
-    print(import_line(report["import"]), end="\n\n")
+    print(import_line(report["import"]))
+    if report["load_before"] > config["cpus available"] / 2:
+        print(
+            f"other work runs on this machine (load {report['load_before']:.1f}): figures are low, and spread"
+        )
+    print()
     print(table(report))
     print(legend(report))
     wrong = sorted({row["op"] for row in report["rows"] if not row["correct"]})
