@@ -19,17 +19,27 @@ def arguments(*options: str) -> argparse.Namespace:
     return parser.parse_args(["digits", *options])
 
 
-def test_97_percent_on_both_backends_with_one_loss_curve(capsys):
-    reports = {}
+def run_on_both_backends(capsys, *options: str) -> list[dict]:
+    reports = []
     for backend in ("compiled", "reference"):
-        assert train.run(arguments("--json", "--backend", backend)) == 0
-        reports[backend] = json.loads(capsys.readouterr().out)
-        assert reports[backend]["backend"] == backend
-        assert reports[backend]["test_accuracy"] >= 0.97
-    eps = np.finfo(np.float32).eps  # per step of some 1300, rounding differs by a few eps
+        assert train.run(arguments("--json", "--backend", backend, *options)) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+        assert reports[-1]["backend"] == backend
+    return reports
+
+
+def test_97_percent_on_both_backends(capsys):
+    for report in run_on_both_backends(capsys):
+        assert report["test_accuracy"] >= 0.97
+
+
+def test_one_loss_curve_on_both_backends(capsys):
+    # In float32 a difference in rounding can turn a unit of the ReLU on or off, and the curves part visibly some
+    # 20 epochs later, as they should. In float64 that does not happen in 1300 steps, and they agree to 15 eps.
+    ours, twin = run_on_both_backends(capsys, "--dtype", "float64")
     for curve in ("loss", "val_loss"):
-        ours, twin = (reports[backend]["history"][curve] for backend in ("compiled", "reference"))
-        np.testing.assert_allclose(ours, twin, rtol=1000 * eps)
+        rtol = 1000 * np.finfo(np.float64).eps
+        np.testing.assert_allclose(ours["history"][curve], twin["history"][curve], rtol=rtol)
 
 
 def test_report_and_saved_model(capsys, tmp_path):

@@ -2,7 +2,7 @@
 
 #include <limits>
 #include <memory>
-#include <string>
+#include <sstream>
 
 namespace closedform::bind {
 
@@ -16,9 +16,11 @@ py::ssize_t checked_size(const Shape& shape, std::size_t itemsize) {
         if (fits && extent) n *= extent;
     }
     if (fits) return empty ? 0 : n;
-    std::string text;
-    for (const py::ssize_t extent : shape) text += (text.empty() ? "" : ", ") + std::to_string(extent);
-    throw py::value_error("the result would have shape (" + text + "), more elements than an array can hold");
+    std::ostringstream text;
+    text << "the result would have shape (";
+    for (std::size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
+    text << "), more elements than an array can hold";
+    throw py::value_error(text.str());
 }
 
 namespace {

@@ -8,10 +8,10 @@
 
 namespace closedform::bind {
 
-// py::gil_scoped_release, but for daemon threads that come back while the interpreter is shutting down. Before
-// Python 3.14 such a thread is ended there and then by unwinding its stack: that aborts the process in a
-// destructor, and would free Python objects without the GIL. Here it sleeps until the process is gone, which is
-// what Python 3.14 does.
+// py::gil_scoped_release, but for daemon threads that come back while the interpreter is shutting down.
+// Before Python 3.14 such a thread is ended there and then by unwinding its stack: that aborts the process in
+// a destructor, and would free Python objects without the GIL. Here it sleeps until the process is gone,
+// which is what Python 3.14 does.
 class Unlocked {
   public:
     Unlocked() : state_(PyEval_SaveThread()) {}

@@ -36,7 +36,8 @@ double quota_cpus() {
     for (std::string line; std::getline(groups, line);) {
         const auto first = line.find(':'), second = line.find(':', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
-        const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+        std::string controllers = line.substr(first, second - first + 1);  // with a separator on either side
+        std::replace(controllers.begin(), controllers.end(), ':', ',');
         const bool v2 = controllers == ",,";
         if (!v2 && controllers.find(",cpu,") == std::string::npos) continue;
         const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";

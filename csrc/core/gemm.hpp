@@ -172,7 +172,7 @@ inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T
 template <class T>
 struct Blocks {
     T *b, *a;  // panels [K][NR] of B, and [K][MR] of A
-    static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows, pack_group = 1 << 14;
+    static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows, pack_group = 1 << 16;
 
     void pack(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, View<T> va, View<T> vb, bool with_a,
               bool with_b) const {
@@ -197,8 +197,8 @@ struct Blocks {
     template <class A, class Out>
     void multiply(ptrdiff_t mc, ptrdiff_t nc, ptrdiff_t kc, A rows_of_a, const Out& out, ptrdiff_t ic,
                   ptrdiff_t jc) const {
-        const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops),
-                        row_tasks = ceil_div(mc, block_rows);
+        const ptrdiff_t tasks = smaller(16, 2 * mc * nc * kc / task_flops);
+        const ptrdiff_t row_tasks = tasks <= 1 ? 1 : ceil_div(mc, block_rows);
         const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
         const ptrdiff_t column_tasks = ceil_div(nc, columns);
         parallel_for(ceil_div(mc, rows) * column_tasks, [=, *this](ptrdiff_t task) {

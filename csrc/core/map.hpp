@@ -9,7 +9,7 @@ namespace closedform::CF_ISA {
 namespace {
 
 // Elements a task of an elementwise loop handles: some 10 us of work, well above the cost of handing it out.
-inline constexpr ptrdiff_t elementwise_block = 1 << 14;
+inline constexpr ptrdiff_t elementwise_block = 1 << 15;
 
 // y[i] = f(inputs[i]...) for i in [0, n), by vectors; the last, partial one is padded with zeros.
 template <class T, class F, class... Inputs>

@@ -29,10 +29,12 @@ namespace closedform {
 namespace {
 
 constexpr int max_threads = 256;
-// How long a worker waits for the next job, and the caller for the last task, before it sleeps: about what
-// waking costs. Measured on a 2-core virtual machine: a spinning worker begins a task 0.2 us after the call,
-// a sleeping one after 25 to 40 us, and waking it takes 8 to 55 us of the caller's time.
-constexpr auto spin_time = std::chrono::microseconds(50);
+// How long a worker waits for the next job, and the caller for the last task, before it sleeps. Measured on a
+// 2-core virtual machine: a spinning worker begins a task 0.2 us after the call, a sleeping one after 25 to
+// 40 us, and waking it takes 8 to 55 us of the caller's time. A step of training leaves gaps of some 100 us
+// of Python between its products: with 50 us the worker slept in each of them, and a step took 1.2 to 1.5
+// times as long.
+constexpr auto spin_time = std::chrono::microseconds(200);
 
 // The gate's fields: workers inside, places left, two flags, the job's number.
 constexpr std::uint64_t one_inside = 1, inside_mask = 0xffff;

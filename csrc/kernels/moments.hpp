@@ -58,33 +58,46 @@ template <class T>
 struct Chunk {
     ptrdiff_t rows, D, P;
     double *e, *me, *d, *wd;  // (P,) the terms of the corrections: see add_chunk
-    T *shift, *sum, *used;    // (P,); used: whether D has the column, 1 or 0
+    T *shift, *rest;          // (P,) their sum is the shift, to twice the precision of T
+    T *sum, *used;            // (P,) used: whether D has the column, 1 or 0
     T* z;                     // panels [P / NR][rows][NR]
 
     static constexpr ptrdiff_t bytes(ptrdiff_t rows, ptrdiff_t P) {
-        return P * (4 * sizeof(double) + (3 + rows) * sizeof(T));
+        return P * (4 * sizeof(double) + (4 + rows) * sizeof(T));
     }
 
     Chunk(const Scratch& scratch, ptrdiff_t most_rows, ptrdiff_t D_)
         : rows(most_rows), D(D_), P(padded<T>(D_)), e(scratch.as<double>()), me(e + P), d(me + P), wd(d + P) {
         shift = reinterpret_cast<T*>(wd + P);
-        sum = shift + P;
+        rest = shift + P;
+        sum = rest + P;
         used = sum + P;
         z = used + P;
         for (ptrdiff_t j = 0; j < P; ++j) {
             e[j] = me[j] = d[j] = wd[j] = 0;
-            shift[j] = 0;
+            shift[j] = rest[j] = 0;
             used[j] = j < D;
         }
     }
 
-    // z = x - shift, zero in columns that D does not have; sum = its column sums. x is read a few rows at a
-    // time, so that memory is read in order.
+    // Lets the shift of column j be origin + value. Were it rounded to T, data on a coarse grid would be
+    // centred at a point of the grid, and every sum of their squares rounded the same way.
+    void set_shift(ptrdiff_t j, double origin, double value) const {
+        shift[j] = T(origin + value);
+        rest[j] = T(value - (double(shift[j]) - origin));
+    }
+
+    // z = x - shift, zero in columns that D does not have; sum = its column sums. A few rows at a time, so
+    // that x is read in order.
     void centre(const T* x) const {
         constexpr ptrdiff_t NR = tile_columns<T>, few = 8;
         for (ptrdiff_t j = 0; j < P; ++j) sum[j] = 0;
         for (ptrdiff_t n = 0; n < rows; n += few)
             for (ptrdiff_t j = 0; j < P; j += NR) {
+                for (ptrdiff_t r = n + 2 * few; r < n + 3 * few;
+                     ++r)  // hardware does not follow this pattern
+                    for (ptrdiff_t v = 0; v < NR; v += ptrdiff_t(64 / sizeof(T)))
+                        __builtin_prefetch(x + r * D + j + v);
                 const ptrdiff_t end = smaller(rows, n + few);
                 if (j + NR <= D)
                     centre_panel<true>(x, n, end, j);
@@ -98,17 +111,18 @@ struct Chunk {
         constexpr ptrdiff_t NR = tile_columns<T>, W = lanes<T>;
 #pragma GCC unroll 2
         for (ptrdiff_t v = 0; v < NR; v += W) {
-            const Vec<T> c = load<T>(shift + j + v);
+            const Vec<T> c = load<T>(shift + j + v), c_rest = load<T>(rest + j + v);
             const Int<T> real = load<T>(used + j + v) != Vec<T>{};
             Vec<T> total = load<T>(sum + j + v);
             for (ptrdiff_t r = n; r < end; ++r) {
                 const ptrdiff_t at = r * D + j + v;
                 Vec<T> centred;
                 if (whole)
-                    centred = load<T>(x + at) - c;
+                    centred = load<T>(x + at) - c - c_rest;
                 else {  // what a vector reads beyond the row does not count
                     const ptrdiff_t left = rows * D - at;
-                    centred = (left >= W ? load<T>(x + at) : load_partial<T>(x + at, larger(0, left))) - c;
+                    centred =
+                        (left >= W ? load<T>(x + at) : load_partial<T>(x + at, larger(0, left))) - c - c_rest;
                     centred = select(real, centred, Vec<T>{});
                 }
                 store<T>(z + j * rows + r * NR + v, centred);
@@ -174,20 +188,20 @@ inline void add_tiles(const Chunk<T>& chunk, const Moments& to) {
 // Adds the m rows x (m, D) of a chunk to n others. With any shift c, z = x - c, and e the mean of z, the rows
 // have the mean c + e, which lies d from that of the others:
 //   scatter += Z^T Z - m e e^T + (n m / (n + m)) d d^T        mean += (m / (n + m)) d
-// The shift is the others' mean, rounded: then, with n >= m, what cancels is less than what is added. The
+// The shift is the others' mean: then, with n >= m, what cancels is less than what is added. The
 // first chunk has its own mean for a shift.
 template <class T>
 inline void add_chunk(Moments& to, const Chunk<T>& chunk, const T* x, const T* origin) {
     const double m = double(chunk.rows), n = to.n + m;
-    for (ptrdiff_t j = 0; j < chunk.D; ++j) chunk.shift[j] = T(origin[j] + to.mean[j]);
+    for (ptrdiff_t j = 0; j < chunk.D; ++j) chunk.set_shift(j, origin[j], to.mean[j]);
     chunk.centre(x);
     if (to.n == 0) {
-        for (ptrdiff_t j = 0; j < chunk.D; ++j) chunk.shift[j] += chunk.sum[j] / T(m);
+        for (ptrdiff_t j = 0; j < chunk.D; ++j) chunk.set_shift(j, origin[j], double(chunk.sum[j]) / m);
         chunk.centre(x);
     }
     for (ptrdiff_t j = 0; j < chunk.D; ++j) {
         chunk.e[j] = double(chunk.sum[j]) / m;
-        chunk.d[j] = chunk.e[j] + (double(chunk.shift[j]) - origin[j] - to.mean[j]);
+        chunk.d[j] = chunk.e[j] + (double(chunk.shift[j]) - origin[j] + double(chunk.rest[j]) - to.mean[j]);
         chunk.me[j] = m * chunk.e[j];
         chunk.wd[j] = to.n * m / n * chunk.d[j];
         to.mean[j] += m / n * chunk.d[j];
@@ -196,7 +210,7 @@ inline void add_chunk(Moments& to, const Chunk<T>& chunk, const T* x, const T* o
     add_tiles(chunk, to);
 }
 
-// The moments of x (N, D), N >= 1, in `memory` of moments_size elements. Groups of chunks are tasks; then
+// The moments of x (N, D), N >= 1. Groups of chunks are tasks, with statistics of their own; then
 // groups are merged in pairs, pairs of pairs, ...
 template <class T>
 struct MomentGroups {

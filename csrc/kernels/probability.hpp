@@ -59,7 +59,7 @@ CF_INLINE double row_exp_sum(T* e, const T* x, ptrdiff_t K, T shift, T temperatu
     for_vectors<T>(K, [&](ptrdiff_t i, ptrdiff_t count) {
         Vec<T> v = load_some<T>(x + i, count, -infinity<T>) - shift;
         if (temperature != T(1)) v /= splat(temperature);  // a division is dear, and 1 is what most ask for
-        v = exp<T>(v);
+        v = exp_nonpositive<T>(v);
         if (e) store_some<T>(e + i, v, count);
         sum.add(v);
     });

@@ -84,13 +84,16 @@ def dense_backward(
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dw, db); got {out!r}")
-        for i, (name, shape) in enumerate((("dx", x.shape), ("dw", w.shape), ("db", w.shape[1:]))):
-            check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=f"out {name}")
+        for i, shape in enumerate((x.shape, w.shape, w.shape[1:])):
+            check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=_OUTS[i])
     if using_reference():
         return reference.dense_backward(dy, x, w, needs=wanted, out=out)
     return DenseGradients(
         *_kernels.dense_backward(dy, x, w, "x" in wanted, "w" in wanted, "b" in wanted, out)
     )
+
+
+_OUTS = ("out dx", "out dw", "out db")
 
 
 def _explain(x: Array, w: Array, b: Array | None) -> None:

@@ -19,8 +19,8 @@ def covariance(x: ArrayLike, *, ddof: int = 0) -> Covariance:
     Parameters
     ----------
     x : (N, D) samples, one a row
-    ddof : what the divisor N − ddof takes off N: 0 for the moments of these rows (and of SPEC's maximum
-        likelihood), 1 for the unbiased estimate from a sample
+    ddof : what the divisor takes off N: 0 for the covariance of these very rows (maximum likelihood), 1 for
+        the unbiased estimate from a sample
 
     Returns
     -------
@@ -31,7 +31,8 @@ def covariance(x: ArrayLike, *, ddof: int = 0) -> Covariance:
     ------
     ValueError, TypeError : x is no matrix of at least one row, or ddof no integer in [0, N)
 
-    Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+    Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample variances
+    (1979).
 
     >>> import closedform as cf
     >>> mean, cov = cf.covariance([[1.0, 2.0], [3.0, 6.0]])

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("compiled", "reference"),
         help="compiled kernels (default) or their NumPy twins",
     )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
     parser.add_argument("--save", metavar="PATH", help="write the trained model there (safetensors)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 def train_digits(args: argparse.Namespace, *, quiet: bool) -> tuple[dict[str, Any], nn.Sequential]:
     """Train an MLP on three quarters of the digits; test it on the rest, which it never saw."""
     x, y, x_test, y_test = load_digits(args.seed)
-    model = nn.Sequential(nn.Dense(64, HIDDEN), nn.ReLU(), nn.Dense(HIDDEN, 10), seed=args.seed)
+    layers = nn.Dense(64, HIDDEN, dtype=args.dtype), nn.ReLU(), nn.Dense(HIDDEN, 10, dtype=args.dtype)
+    model = nn.Sequential(*layers, seed=args.seed)
     loss = nn.CrossEntropy()
     if not quiet:
         print(f"{DATA['digits']}: {len(x)} to train on, {len(x_test)} to test")
@@ -78,6 +80,7 @@ def train_digits(args: argparse.Namespace, *, quiet: bool) -> tuple[dict[str, An
     report = {
         "data": "digits",
         "backend": get_backend(),
+        "dtype": args.dtype,
         "threads": get_num_threads(),
         "n_parameters": model.n_parameters,
         "n_train": len(x),

@@ -14,6 +14,7 @@ def covariance(x: Array, *, ddof: int = 0) -> Covariance:
     #   μ_d = (1/N) Σ_n x_nd
     #   Σ_de = 1/(N − ddof) Σ_n (x_nd − μ_d)(x_ne − μ_e)
     N = x.shape[0]  # > ddof: the wrapper checks
-    mean = x.mean(axis=0, dtype=np.float64)  # in float32, the error of a long sum would pass for variance
+    # In float64, and along contiguous memory, where NumPy sums pairwise: errors of μ would pass for variance.
+    mean = x.T.copy().mean(axis=1, dtype=np.float64)
     z = (x - mean).astype(x.dtype)
     return Covariance(mean.astype(x.dtype), z.T @ z / x.dtype.type(N - ddof))
