@@ -57,11 +57,11 @@ from .probability import (
 _apply_environment()
 
 __all__ = [
-    "__version__",
     "Covariance",
     "CrossEntropyResult",
     "DenseGradients",
     "GradcheckReport",
+    "__version__",
     "adam_update",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",

@@ -57,7 +57,7 @@ def release_memory() -> int:
 
 
 def show_config() -> dict[str, Any]:
-    """What this installation is and how it runs: version, ISA, threads, compiler, NumPy. Also what `closedform info` prints."""
+    """What this installation is and how it runs: version, ISA, threads, compiler, NumPy (`closedform info`)."""
     return {
         "closedform": __version__,
         "isa": _kernels.isa(),

@@ -37,7 +37,9 @@ def as_floats(**arguments: Any) -> Collection[Any]:
     else:
         return arguments.values()
 
-    arrays = {name: as_array(name, a) for name, a in arguments.items() if a is not None or name not in OPTIONAL}
+    arrays = {
+        name: as_array(name, a) for name, a in arguments.items() if a is not None or name not in OPTIONAL
+    }
     for name, a in arrays.items():
         if a.dtype.kind not in "fiub" or (a.dtype.kind == "f" and a.dtype.itemsize not in (4, 8)):
             raise TypeError(f"{name}: expected float32, float64, integers or booleans; got dtype {a.dtype}")
@@ -50,7 +52,9 @@ def _cast(name: str, a: Array, dtype: Any) -> Array:
     try:
         return a.astype(dtype, copy=False)
     except ValueError as e:  # a broadcast array whose elements, written out, no address reaches
-        raise ValueError(f"{name}: expected an array that fits in memory as {dtype}; got shape {a.shape}") from e
+        raise ValueError(
+            f"{name}: expected an array that fits in memory as {dtype}; got shape {a.shape}"
+        ) from e
 
 
 def as_array(name: str, a: Any) -> Array:
@@ -121,7 +125,12 @@ def as_number(
     name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False
 ) -> float:
     """A finite real number in [low, high], or (low, high] with `open_low`."""
-    if type(value) is float and low <= value <= high and value - value == 0 and not (open_low and value == low):
+    if (
+        type(value) is float
+        and low <= value <= high
+        and value - value == 0
+        and not (open_low and value == low)
+    ):
         return value  # the common case
     kind = value.dtype.kind if isinstance(value, (ndarray, np.generic)) else ""
     if isinstance(value, (str, bytes, bytearray)) or kind not in "fiub" or (kind and value.ndim > 0):

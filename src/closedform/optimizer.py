@@ -50,7 +50,7 @@ def sgd_update(
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         parameter, velocity = _plain(parameter, velocity)
         return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
-    with _contiguous(parameter, velocity) as (p, v):
+    with _Contiguous(parameter, velocity) as (p, v):
         _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, nesterov)
     return None
 
@@ -104,7 +104,7 @@ def adam_update(
             weight_decay=weight_decay, decoupled=decoupled, step=step,
         )  # fmt: skip
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
-    with _contiguous(parameter, m, v) as (p, m1, m2):
+    with _Contiguous(parameter, m, v) as (p, m1, m2):
         _kernels.adam_update(
             p, gradient, m1, m2, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2
         )
@@ -158,7 +158,7 @@ def _as_decay(name: str, value: Any) -> float:
     return beta
 
 
-class _contiguous:
+class _Contiguous:
     """The arrays as contiguous memory, for a kernel that updates in place; copied back where they were not."""
 
     def __init__(self, *arrays: Array | None) -> None:
