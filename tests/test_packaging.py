@@ -42,7 +42,7 @@ def test_import_starts_no_thread():
 
 
 def test_all_is_sorted_complete_and_importable():
-    assert cf.__all__ == sorted(cf.__all__, key=lambda n: (not n.startswith("_"), n))
+    assert cf.__all__ == sorted(cf.__all__)
     for name in cf.__all__:
         assert getattr(cf, name) is not None
     public = {
