@@ -58,12 +58,8 @@ inline double map_sum(ptrdiff_t n, const F& f, const Inputs*... inputs) {
         const ptrdiff_t end = n - i < elementwise_block ? n : i + elementwise_block;
         Sum<T> sum;
         for (; i + lanes<T> <= end; i += lanes<T>) sum.add(f(load<T>(inputs + i)...));
-        if (i < end) {
-            // Whatever f gives for the padding, it does not count.
-            alignas(CF_VECTOR_BYTES) T tail[lanes<T>];
-            store<T>(tail, f(load_partial<T>(inputs + i, end - i)...));
-            sum.add(load_partial<T>(tail, end - i));
-        }
+        if (i < end)  // whatever f gives for the padding, it does not count
+            sum.add(first_lanes<T>(f(load_partial<T>(inputs + i, end - i)...), end - i));
         slots[task] = sum.value();
     });
     double total = 0;
