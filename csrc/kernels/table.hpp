@@ -35,6 +35,27 @@ struct Adam {
     bool decoupled;
 };
 
+// One spatial axis of a convolution or a pooling: window o of `out` covers, for tap t of `taps`, the input
+// coordinate o * stride + t * dilation - pad; coordinates outside [0, in) are padding.
+struct Window {
+    ptrdiff_t in, out, taps, stride, dilation, pad;
+};
+
+// x (N, h.in, w.in, C), weights (h.taps, w.taps, C / groups, K), y (N, h.out, w.out, K); N, C, K > 0.
+struct Convolution {
+    ptrdiff_t N, C, K, groups;
+    Window h, w;
+};
+
+// How a convolution is computed.
+enum class Algorithm { automatic, direct, winograd2, winograd4 };
+
+// x (N, h.in, w.in, C), y (N, h.out, w.out, C)
+struct Pooling {
+    ptrdiff_t N, C;
+    Window h, w;
+};
+
 template <class T>
 struct Kernels {
     // linear
@@ -74,6 +95,10 @@ struct Kernels {
     // losses (N,) or null; dlogits (N, K) or null; returns the sum of the losses times `scale`
     double (*cross_entropy)(T* losses, T* dlogits, const T* logits, Targets<T> targets, ptrdiff_t N,
                             ptrdiff_t K, double scale);
+    // convolution: `relu` clips y at 0. Null: no bias, or a gradient that is not wanted
+    void (*conv2d)(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm algorithm, bool relu);
+    void (*conv2d_backward)(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
+                            Algorithm algorithm);
     // optimizer: in place
     void (*sgd_update)(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, double lr, double momentum,
                        double weight_decay, bool nesterov);
