@@ -3,6 +3,7 @@
 // No templates of the standard library here: an inline function compiled for a newer instruction set
 // could become the one copy that the linker keeps, and crash older machines.
 #include "kernels/activation.hpp"
+#include "kernels/convolution_weights.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/loss.hpp"
@@ -53,6 +54,8 @@ constexpr Kernels<T> make_kernels() {
     k.binary_cross_entropy_with_logits = binary_cross_entropy_with_logits<T>;
     k.binary_cross_entropy_with_logits_backward = binary_cross_entropy_with_logits_backward<T>;
     k.cross_entropy = cross_entropy<T>;
+    k.conv2d = conv2d<T>;
+    k.conv2d_backward = conv2d_backward<T>;
     k.sgd_update = sgd_update<T>;
     k.adam_update = adam_update<T>;
     k.covariance = covariance<T>;

@@ -1,0 +1,208 @@
+// The gradients of conv2d with respect to its weights and bias.
+//
+// dw (R * S * C, K) is a product too: k runs over the pixels of y, the rows of the left factor are the inputs
+// under each tap. A strip of x is packed in panels of MR channels, the same strip of dy in panels of NR;
+// every tap then reads the same panel of x, shifted: `offsets` says where each pixel's window begins.
+#pragma once
+
+#include "convolution.hpp"
+
+namespace closedform::CF_ISA {
+namespace {
+
+// Rows of a tile: MR consecutive elements at the begin of every pixel's window, pixel after pixel.
+template <class T>
+struct WindowRows {
+    const T* p;
+    const ptrdiff_t* offset;
+    CF_INLINE T operator()(int r) const { return p[*offset + r]; }
+    CF_INLINE void next() { ++offset; }
+};
+
+// A row of ones: the product with it sums dy over the pixels, which is db.
+template <class T>
+struct Ones {
+    CF_INLINE T operator()(int) const { return T(1); }
+    CF_INLINE void next() {}
+};
+
+inline constexpr ptrdiff_t block_pixels = 256;       // k of a product: the panels of x and dy stay in L1
+inline constexpr ptrdiff_t partial_bytes = 4 << 20;  // of partial sums of dw, in all
+inline constexpr ptrdiff_t merged_channels = 16;  // up to here a panel is one pixel, and its rows are (s, c)
+
+// The gradient of one group. A task has a range of panels of x, and a chunk of the rows of y whose sums go to
+// a slot of its own: slots are added in order, so the bits do not depend on the number of threads.
+template <class T>
+struct WeightGradient {
+    static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
+    ptrdiff_t N, C, K;
+    Axis h, w;
+    Images<const T> x, dy;
+    ptrdiff_t dw_row;  // distance of dw's rows: K of all groups
+    bool merged;
+    ptrdiff_t panel, panels;  // channels in a panel of x, and their number
+    ptrdiff_t rows, columns;  // of y in a strip, of x in a strip
+    ptrdiff_t chunk_rows, chunks, range_panels, ranges;
+
+    WeightGradient(const Convolution& c, const T* x_, const T* dy_, ptrdiff_t g)
+        : N(c.N),
+          C(c.C / c.groups),
+          K(c.K / c.groups),
+          h(forward_axis(c.h)),
+          w(forward_axis(c.w)),
+          x(group_of_input(x_, c, g)),
+          dy(group_of_output(dy_, c, g)),
+          dw_row(c.K) {
+        merged = C <= merged_channels && w.step == 1;
+        panel = merged ? C : MR;
+        panels = ceil_div(C, panel);
+        columns = w.span(w.out);
+        rows = larger(1, block_pixels / w.out);
+        const ptrdiff_t total = N * h.out, size = h.taps * w.taps * C * K;
+        const ptrdiff_t tasks = smaller(16, 1 + 2 * total * w.out * size / (4 * task_flops));
+        chunks = smaller(ceil_div(total, rows),
+                         smaller(tasks, larger(1, partial_bytes / (size * ptrdiff_t(sizeof(T))))));
+        chunk_rows = ceil_div(total, chunks);
+        chunks = ceil_div(total, chunk_rows);
+        range_panels = ceil_div(panels, smaller(panels, ceil_div(tasks, chunks)));
+        ranges = ceil_div(panels, range_panels);
+        rows = ceil_div(chunk_rows, ceil_div(chunk_rows, rows));
+    }
+
+    ptrdiff_t images() const { return smaller(N, rows / h.out + 2); }  // that a strip can touch
+    ptrdiff_t strip_rows() const {
+        return smaller(images() * h.span(h.out), rows * h.stride + images() * h.reach());
+    }
+
+    // Rows [t0, t1) of y: packs the inputs of panels [p0, p1), each [strip_rows][columns][panel], zeros in
+    // the padding, and says where the window of each pixel begins.
+    void load(T* strip, ptrdiff_t* offsets, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t p0, ptrdiff_t p1) const {
+        const ptrdiff_t size = strip_rows() * columns * panel, row = columns * panel;
+        ptrdiff_t base = 0;
+        for (ptrdiff_t t = t0; t < t1;) {
+            const ptrdiff_t n = t / h.out, o = t % h.out, count = smaller(t1 - t, h.out - o);
+            for (ptrdiff_t i = 0; i < h.span(count); ++i)
+                load_row(strip + base + i * row, size, n, h.first_in + o * h.stride + i, p0, p1);
+            for (ptrdiff_t i = 0; i < count; ++i)
+                for (ptrdiff_t q = 0; q < w.out; ++q)
+                    *offsets++ = base + i * h.stride * row + q * w.stride * panel;
+            base += h.span(count) * row;
+            t += count;
+        }
+    }
+
+    void load_row(T* to, ptrdiff_t size, ptrdiff_t n, ptrdiff_t i, ptrdiff_t p0, ptrdiff_t p1) const {
+        const bool inside = i >= 0 && i < h.in;
+        const ptrdiff_t begin = inside ? smaller(columns, larger(0, -w.first_in)) : columns;
+        const ptrdiff_t end = larger(begin, smaller(columns, w.in - w.first_in));
+        for (ptrdiff_t p = p0; p < p1; ++p, to += size) {
+            const ptrdiff_t live = smaller(panel, C - p * panel);
+            const T* from = x.p + n * x.image + i * x.row + (w.first_in + begin) * x.pixel + p * panel;
+            __builtin_memset(to, 0, begin * panel * sizeof(T));
+            for (ptrdiff_t q = begin; q < end; ++q, from += x.pixel)
+                for (ptrdiff_t c = 0; c < live; ++c) to[q * panel + c] = from[c];
+            __builtin_memset(to + end * panel, 0, (columns - end) * panel * sizeof(T));
+        }
+    }
+
+    // dw[:, j:j+n] += the strip's share, from one panel of x and one of dy, pixels [q, q + count).
+    void multiply(const T* strip, const ptrdiff_t* offsets, ptrdiff_t count, const T* b,
+                  const Output<T, AddBias<T>>& out, ptrdiff_t p, ptrdiff_t j) const {
+        const ptrdiff_t live = smaller(panel, C - p * panel);
+        const ptrdiff_t length = merged ? w.taps * C : live, taps = merged ? 1 : w.taps;
+        const ptrdiff_t m = piece(length, ceil_div(length, MR), 1);
+        for (ptrdiff_t r = 0; r < h.taps; ++r)
+            for (ptrdiff_t s = 0; s < taps; ++s) {
+                const T* tap = strip + (r * h.step * columns + s * w.step) * panel;
+                for (ptrdiff_t i = 0; i < length; i += m)
+                    tile_of<tile_rows, tile_vectors, T>(
+                        smaller(m, length - i), count, WindowRows<T>{tap + i, offsets}, b, NR, out,
+                        (r * w.taps + s) * C + p * panel + i, j, smaller(NR, K - j));
+            }
+    }
+
+    // The rows [t0, t1) of y and the panels [p0, p1) of x: their share of dw and, with the first panel, of
+    // db.
+    void task(T* dw, T* db, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t p0, ptrdiff_t p1) const {
+        const ptrdiff_t size = strip_rows() * columns * panel, pixels = rows * w.out;
+        Scratch x_strip((p1 - p0) * size * sizeof(T)), dy_panel(pixels * NR * sizeof(T)),
+            where(pixels * sizeof(ptrdiff_t));
+        T *const strip = x_strip.as<T>(), *const b = dy_panel.as<T>();
+        ptrdiff_t* const offsets = where.as<ptrdiff_t>();
+        for (ptrdiff_t t = t0; t < t1; t += rows) {
+            const ptrdiff_t end = smaller(t1, t + rows), count = (end - t) * w.out;
+            load(strip, offsets, t, end, p0, p1);
+            for (ptrdiff_t j = 0; j < K; j += NR) {
+                const ptrdiff_t n = smaller(NR, K - j);
+                pack_panel<NR, T>(count, n, {dy.p + t * w.out * dy.pixel + j, dy.pixel, 1}, b);
+                for (ptrdiff_t q = 0; q < count; q += 2 * block_pixels) {
+                    const ptrdiff_t kc = smaller(2 * block_pixels, count - q);
+                    const bool first = t == t0 && q == 0;
+                    for (ptrdiff_t p = p0; p < p1; ++p)
+                        multiply(strip + (p - p0) * size, offsets + q, kc, b + q * NR,
+                                 {dw, dw_row, {nullptr}, first, true}, p, j);
+                    if (db && p0 == 0)
+                        tile_of<1, tile_vectors, T>(1, kc, Ones<T>{}, b + q * NR, NR,
+                                                    Output<T, AddBias<T>>{db, 0, {nullptr}, first, true}, 0,
+                                                    j, n);
+                }
+            }
+        }
+    }
+};
+
+// sum[i] = slots[0][i] + slots[1][i] + ..., n elements in rows of `row`, which lie `sum_row` apart in sum.
+template <class T>
+inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t slot, ptrdiff_t n_slots,
+                      ptrdiff_t n_rows, ptrdiff_t row) {
+    const ptrdiff_t group = larger(1, (1 << 14) / row);
+    parallel_for(ceil_div(n_rows, group), [=](ptrdiff_t task) {
+        for (ptrdiff_t i = task * group; i < smaller(n_rows, (task + 1) * group); ++i)
+            for (ptrdiff_t j = 0; j < row; ++j) {
+                T total = slots[i * row + j];
+                for (ptrdiff_t s = 1; s < n_slots; ++s) total += slots[s * slot + i * row + j];
+                sum[i * sum_row + j] = total;
+            }
+    });
+}
+
+// dw and, unless it is null, db.
+template <class T>
+void conv2d_backward_weights(T* dw, T* db, const T* dy, const T* x, const Convolution& c) {
+    for (ptrdiff_t g = 0; g < c.groups; ++g) {
+        WeightGradient<T> gradient(c, x, dy, g);
+        const ptrdiff_t K = gradient.K, R = c.h.taps * c.w.taps * gradient.C, slot = (R + 1) * K;
+        const ptrdiff_t chunks = gradient.chunks;
+        T *const dw_g = dw + g * K, *const db_g = db ? db + g * K : nullptr;
+        Scratch partial(chunks > 1 ? chunks * slot * sizeof(T) : 0);
+        T* const slots = partial.as<T>();
+        if (chunks > 1) gradient.dw_row = K;
+        parallel_for(chunks * gradient.ranges, [=, &gradient](ptrdiff_t task) {
+            const ptrdiff_t chunk = task / gradient.ranges, range = task % gradient.ranges;
+            const ptrdiff_t t0 = chunk * gradient.chunk_rows, p0 = range * gradient.range_panels;
+            T* const out = chunks > 1 ? slots + chunk * slot : dw_g;
+            gradient.task(out,
+                          !db          ? nullptr
+                          : chunks > 1 ? out + R * K
+                                       : db_g,
+                          t0, smaller(c.N * c.h.out, t0 + gradient.chunk_rows), p0,
+                          smaller(gradient.panels, p0 + gradient.range_panels));
+        });
+        if (chunks > 1) add_slots(dw_g, c.K, slots, slot, chunks, R, K);
+        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, slot, chunks, 1, K);
+    }
+}
+
+// dx, dw, db: null for a gradient that is not wanted.
+template <class T>
+void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c, Algorithm) {
+    if (dx) conv2d_backward_data<T>(dx, dy, w, c);
+    if (dw) conv2d_backward_weights<T>(dw, db, dy, x, c);
+    const T one = 1;
+    if (db && !dw)
+        gemm<T>(1, c.K, c.N * c.h.out * c.w.out, {&one, 0, 0}, {dy, c.K, 1}, db, c.K, false,
+                AddBias<T>{nullptr});
+}
+
+}  // namespace
+}  // namespace closedform::CF_ISA
