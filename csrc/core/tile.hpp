@@ -48,8 +48,9 @@ struct Packed {
     CF_INLINE void next() { p += tile_rows; }
 };
 
-// K >= 1. Row k of b starts at b + k * ldb and holds NV whole vectors.
-template <int MR, int NV, class T, class A>
+// K >= 1. Row k of b starts at b + k * ldb and holds NV whole vectors; `Ahead` prefetches rows to come, which
+// pays where b is not in L1.
+template <int MR, int NV, class T, bool Ahead = true, class A>
 CF_INLINE void tile(ptrdiff_t K, A a, const T* b, ptrdiff_t ldb, Vec<T> (&acc)[MR][NV]) {
     do {  // a do-while: GCC spills accumulators around a loop that may not run
         Vec<T> bv[NV];
@@ -61,8 +62,10 @@ CF_INLINE void tile(ptrdiff_t K, A a, const T* b, ptrdiff_t ldb, Vec<T> (&acc)[M
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) acc[i][v] += ai * bv[v];
         }
+        if constexpr (Ahead)
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; v += 64 / CF_VECTOR_BYTES) __builtin_prefetch(b + 12 * ldb + v * lanes<T>);
+            for (int v = 0; v < NV; v += 64 / CF_VECTOR_BYTES)
+                __builtin_prefetch(b + 12 * ldb + v * lanes<T>);
         a.next();
         b += ldb;
     } while (--K);

@@ -5,84 +5,13 @@
 // buffer in L2, where the patch of a pixel is a few contiguous runs at the same distances for every pixel: so
 // six pointers into the strip are the six rows of a tile. (After Georganas et al., arXiv 1808.05567 and
 // 1906.06440.)
-//
-// Backward with respect to x is the same walk over dy with mirrored taps. With a stride, the pixels of dx
-// fall in stride * stride phases, each of which sees its own subset of the taps: as many convolutions of
-// stride 1.
 #pragma once
 
-#include "../core/gemm.hpp"
-#include "table.hpp"
+#include "convolution_narrow.hpp"
+#include "convolution_walk.hpp"
 
 namespace closedform::CF_ISA {
 namespace {
-
-// One axis of the walk. Output o, tap t reads the input at first_in + o * stride + t * step, where outside of
-// [0, in) there are zeros, meets weight first_weight + t * weight_step, and goes to first_out + o * out_step.
-struct Axis {
-    ptrdiff_t in, out, taps;
-    ptrdiff_t first_in, stride, step;
-    ptrdiff_t first_weight, weight_step;
-    ptrdiff_t first_out, out_step;
-
-    ptrdiff_t reach() const { return (taps - 1) * step + 1; }  // inputs that one output spans
-    ptrdiff_t span(ptrdiff_t outputs) const { return (outputs - 1) * stride + reach(); }
-    bool padded() const { return first_in < 0 || first_in + span(out) > in; }
-};
-
-CF_INLINE Axis forward_axis(const Window& v) {
-    return {v.in, v.out, v.taps, -v.pad, v.stride, v.dilation, 0, 1, 0, 1};
-}
-
-CF_INLINE ptrdiff_t greatest_common_divisor(ptrdiff_t a, ptrdiff_t b) {
-    while (b) {
-        const ptrdiff_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-// Phase a of backward: the inputs h with h + pad = a (mod stride), h = h0, h0 + stride, ... Tap r brings dy
-// at o = (h + pad - r * dilation) / stride where that is whole: for r = r0, r0 + every, ..., or for no r at
-// all. From the last such tap to the first, o ascends in steps of dilation * every / stride.
-CF_INLINE Axis backward_axis(const Window& v, ptrdiff_t a) {
-    const ptrdiff_t every = v.stride / greatest_common_divisor(v.stride, v.dilation);
-    ptrdiff_t h0 = (a - v.pad) % v.stride, r0 = 0;
-    if (h0 < 0) h0 += v.stride;
-    while (r0 < every && (h0 + v.pad - r0 * v.dilation) % v.stride) ++r0;
-    const ptrdiff_t taps = r0 < every && r0 < v.taps ? (v.taps - 1 - r0) / every + 1 : 0;
-    const ptrdiff_t last = r0 + (taps - 1) * every;
-    return {v.out, h0 < v.in ? (v.in - 1 - h0) / v.stride + 1 : 0,
-            taps,  (h0 + v.pad - last * v.dilation) / v.stride,
-            1,     v.dilation * every / v.stride,
-            last,  -every,
-            h0,    v.stride};
-}
-
-// An array of images: element (n, h, w, c) is p[n * image + h * row + w * pixel + c].
-template <class T>
-struct Images {
-    T* p;
-    ptrdiff_t image, row, pixel;
-};
-
-// Weights in place: element (r, s, c, k) is p[r * row + s * column + c * in + k * out].
-template <class T>
-struct Weights {
-    const T* p;
-    ptrdiff_t row, column, in, out;
-};
-
-// y = walk of w over x: N images, C channels in, K channels out.
-template <class T>
-struct Walk {
-    ptrdiff_t N, C, K;
-    Axis h, w;
-    Images<const T> x;
-    Weights<T> weights;
-    Images<T> y;
-};
 
 // A stretch of a patch: `length` inputs in a row, at `offset` from the patch's first.
 struct Run {
@@ -230,12 +159,8 @@ struct Walker {
                 T* to = packed + p * NR * k_total;
                 for (ptrdiff_t r = 0; r < walk.h.taps; ++r)
                     for (ptrdiff_t s = 0; s < walk.w.taps; ++s, to += walk.C * NR) {
-                        const T* from = walk.weights.p +
-                                        (walk.h.first_weight + r * walk.h.weight_step) * walk.weights.row +
-                                        (walk.w.first_weight + s * walk.w.weight_step) * walk.weights.column +
-                                        p * NR * walk.weights.out;
-                        pack_panel<NR, T>(walk.C, smaller(NR, walk.K - p * NR),
-                                          {from, walk.weights.in, walk.weights.out}, to);
+                        const View<T> w{walk.weight(r, s), walk.weights.in, walk.weights.out};
+                        pack_panel<NR, T>(walk.C, smaller(NR, walk.K - p * NR), w.at(0, p * NR), to);
                     }
             }
         });
@@ -269,12 +194,9 @@ struct Walker {
                 patch = walk.x.p + n * walk.x.image + first * row + v.first_in * pixel;
             else
                 for (ptrdiff_t i = 0; i < h.span(count); ++i, strip += row) copy_row(strip, n, first + i);
-            T* y = walk.y.p + n * walk.y.image + v.first_out * walk.y.pixel;
             for (ptrdiff_t i = 0; i < count; ++i)
                 for (ptrdiff_t p = 0; p < v.out; ++p)
-                    *pixels++ = {patch + i * h.stride * row + p * v.stride * pixel,
-                                 y + (h.first_out + (o + i) * h.out_step) * walk.y.row +
-                                     p * v.out_step * walk.y.pixel};
+                    *pixels++ = {patch + i * h.stride * row + p * v.stride * pixel, walk.output(n, o + i, p)};
             t += count;
         }
     }
@@ -302,7 +224,7 @@ struct Walker {
 };
 
 template <class T>
-inline void convolve(const Walk<T>& walk, const T* b, bool relu) {
+inline void convolve_strips(const Walk<T>& walk, const T* b, T low) {
     constexpr ptrdiff_t NR = tile_columns<T>;
     const ptrdiff_t k_total = walk.h.taps * walk.w.taps * walk.C;
     const ptrdiff_t flops = 2 * walk.N * walk.h.out * walk.w.out * k_total * walk.K;
@@ -313,7 +235,6 @@ inline void convolve(const Walk<T>& walk, const T* b, bool relu) {
     walker.n_runs = walker.make_runs(runs) - runs;
     T* const packed = weights.as<T>();
     walker.pack(packed);
-    const T low = relu ? T(0) : -T(__builtin_huge_val());
     parallel_for(ceil_div(total, walker.rows), [=, &walker](ptrdiff_t task) {
         const ptrdiff_t t0 = task * walker.rows, t1 = smaller(total, t0 + walker.rows);
         Scratch strip(walker.strip_size * sizeof(T)), pixels(walker.strip_pixels * sizeof(Pixel<T>));
@@ -322,53 +243,33 @@ inline void convolve(const Walk<T>& walk, const T* b, bool relu) {
     });
 }
 
-// The arrays of group g of a convolution.
+// The walks that share x: one, or the phases of backward-data.
 template <class T>
-Images<T> group_of_input(T* x, const Convolution& c, ptrdiff_t g) {
-    return {x + g * (c.C / c.groups), c.h.in * c.w.in * c.C, c.w.in * c.C, c.C};
-}
-template <class T>
-Images<T> group_of_output(T* y, const Convolution& c, ptrdiff_t g) {
-    return {y + g * (c.K / c.groups), c.h.out * c.w.out * c.K, c.w.out * c.K, c.K};
+inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu) {
+    const T low = relu ? T(0) : -T(__builtin_huge_val());
+    if (n && 2 * walks->K <= tile_columns<T> && walks->h.stride == 1 && walks->w.stride == 1)
+        return NarrowWalks<T>(walks, n).run(b, low);
+    for (ptrdiff_t i = 0; i < n; ++i) convolve_strips(walks[i], b, low);
 }
 
 template <class T>
 void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm, bool relu) {
-    const ptrdiff_t C = c.C / c.groups, K = c.K / c.groups;
-    for (ptrdiff_t g = 0; g < c.groups; ++g)
-        convolve<T>({c.N,
-                     C,
-                     K,
-                     forward_axis(c.h),
-                     forward_axis(c.w),
-                     group_of_input(x, c, g),
-                     {w + g * K, c.w.taps * C * c.K, C * c.K, c.K, 1},
-                     group_of_output(y, c, g)},
-                    b ? b + g * K : nullptr, relu);
+    for (ptrdiff_t g = 0; g < c.groups; ++g) {
+        const Walk<T> walk = forward_walk(y, x, w, c, g);
+        convolve(&walk, 1, b ? b + g * walk.K : nullptr, relu);
+    }
 }
 
 template <class T>
 void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c) {
-    const ptrdiff_t C = c.C / c.groups, K = c.K / c.groups;
     bool covered = true;  // whether every phase has taps: elsewhere dx is 0
     for (ptrdiff_t a = 0; a < c.h.stride; ++a) covered &= backward_axis(c.h, a).taps > 0;
     for (ptrdiff_t a = 0; a < c.w.stride; ++a) covered &= backward_axis(c.w, a).taps > 0;
     if (!covered) __builtin_memset(dx, 0, c.N * c.h.in * c.w.in * c.C * sizeof(T));
+    Scratch phases(c.h.stride * c.w.stride * sizeof(Walk<T>));
+    Walk<T>* const walks = phases.as<Walk<T>>();
     for (ptrdiff_t g = 0; g < c.groups; ++g)
-        for (ptrdiff_t a = 0; a < c.h.stride; ++a)
-            for (ptrdiff_t b = 0; b < c.w.stride; ++b) {
-                const Axis h = backward_axis(c.h, a), v = backward_axis(c.w, b);
-                if (h.taps && v.taps && h.out && v.out)
-                    convolve<T>({c.N,
-                                 K,
-                                 C,
-                                 h,
-                                 v,
-                                 group_of_output(dy, c, g),
-                                 {w + g * K, c.w.taps * C * c.K, C * c.K, 1, c.K},
-                                 group_of_input(dx, c, g)},
-                                nullptr, false);
-            }
+        convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false);
 }
 
 }  // namespace

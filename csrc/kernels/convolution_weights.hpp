@@ -27,6 +27,7 @@ struct Ones {
 };
 
 inline constexpr ptrdiff_t block_pixels = 256;       // k of a product: the panels of x and dy stay in L1
+inline constexpr ptrdiff_t panel_bytes = 16 << 10;   // of a panel of x
 inline constexpr ptrdiff_t partial_bytes = 4 << 20;  // of partial sums of dw, in all
 inline constexpr ptrdiff_t merged_channels = 16;  // up to here a panel is one pixel, and its rows are (s, c)
 
@@ -57,7 +58,8 @@ struct WeightGradient {
         panel = merged ? C : MR;
         panels = ceil_div(C, panel);
         columns = w.span(w.out);
-        rows = larger(1, block_pixels / w.out);
+        rows = larger(1, smaller(block_pixels / w.out,
+                                 panel_bytes / (h.stride * columns * panel * ptrdiff_t(sizeof(T)))));
         const ptrdiff_t total = N * h.out, size = h.taps * w.taps * C * K;
         const ptrdiff_t tasks = smaller(16, 1 + 2 * total * w.out * size / (4 * task_flops));
         chunks = smaller(ceil_div(total, rows),
@@ -91,17 +93,28 @@ struct WeightGradient {
         }
     }
 
+    // Row i of image n, into the same row of all panels.
     void load_row(T* to, ptrdiff_t size, ptrdiff_t n, ptrdiff_t i, ptrdiff_t p0, ptrdiff_t p1) const {
         const bool inside = i >= 0 && i < h.in;
         const ptrdiff_t begin = inside ? smaller(columns, larger(0, -w.first_in)) : columns;
         const ptrdiff_t end = larger(begin, smaller(columns, w.in - w.first_in));
-        for (ptrdiff_t p = p0; p < p1; ++p, to += size) {
-            const ptrdiff_t live = smaller(panel, C - p * panel);
-            const T* from = x.p + n * x.image + i * x.row + (w.first_in + begin) * x.pixel + p * panel;
-            __builtin_memset(to, 0, begin * panel * sizeof(T));
-            for (ptrdiff_t q = begin; q < end; ++q, from += x.pixel)
-                for (ptrdiff_t c = 0; c < live; ++c) to[q * panel + c] = from[c];
-            __builtin_memset(to + end * panel, 0, (columns - end) * panel * sizeof(T));
+        for (ptrdiff_t p = p0; p < p1; ++p) {
+            T* const row = to + (p - p0) * size;
+            for (ptrdiff_t c = 0; c < begin * panel; ++c) row[c] = T(0);
+            for (ptrdiff_t c = end * panel; c < columns * panel; ++c) row[c] = T(0);
+        }
+        const T* from = x.p + n * x.image + i * x.row + (w.first_in + begin) * x.pixel;
+        if (merged && x.pixel == C) {
+            __builtin_memcpy(to + begin * C, from, (end - begin) * C * sizeof(T));
+            return;
+        }
+        const ptrdiff_t whole = merged ? p0 : larger(p0, smaller(p1, C / MR));
+        for (ptrdiff_t q = begin; q < end; ++q, from += x.pixel) {
+            T* pixel = to + q * panel;
+            for (ptrdiff_t p = p0; p < whole; ++p, pixel += size)
+                __builtin_memcpy(pixel, from + p * MR, MR * sizeof(T));
+            for (ptrdiff_t p = whole; p < p1; ++p, pixel += size)
+                for (ptrdiff_t c = 0; c < smaller(panel, C - p * panel); ++c) pixel[c] = from[p * panel + c];
         }
     }
 
@@ -125,28 +138,26 @@ struct WeightGradient {
     // db.
     void task(T* dw, T* db, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t p0, ptrdiff_t p1) const {
         const ptrdiff_t size = strip_rows() * columns * panel, pixels = rows * w.out;
-        Scratch x_strip((p1 - p0) * size * sizeof(T)), dy_panel(pixels * NR * sizeof(T)),
+        Scratch x_strip((p1 - p0) * size * sizeof(T)), dy_panel(block_pixels * NR * sizeof(T)),
             where(pixels * sizeof(ptrdiff_t));
         T *const strip = x_strip.as<T>(), *const b = dy_panel.as<T>();
         ptrdiff_t* const offsets = where.as<ptrdiff_t>();
         for (ptrdiff_t t = t0; t < t1; t += rows) {
             const ptrdiff_t end = smaller(t1, t + rows), count = (end - t) * w.out;
             load(strip, offsets, t, end, p0, p1);
-            for (ptrdiff_t j = 0; j < K; j += NR) {
-                const ptrdiff_t n = smaller(NR, K - j);
-                pack_panel<NR, T>(count, n, {dy.p + t * w.out * dy.pixel + j, dy.pixel, 1}, b);
-                for (ptrdiff_t q = 0; q < count; q += 2 * block_pixels) {
-                    const ptrdiff_t kc = smaller(2 * block_pixels, count - q);
+            for (ptrdiff_t q = 0; q < count; q += block_pixels)
+                for (ptrdiff_t j = 0; j < K; j += NR) {
+                    const ptrdiff_t kc = smaller(block_pixels, count - q), n = smaller(NR, K - j);
                     const bool first = t == t0 && q == 0;
+                    pack_panel<NR, T>(kc, n, {dy.p + (t * w.out + q) * dy.pixel + j, dy.pixel, 1}, b);
                     for (ptrdiff_t p = p0; p < p1; ++p)
-                        multiply(strip + (p - p0) * size, offsets + q, kc, b + q * NR,
+                        multiply(strip + (p - p0) * size, offsets + q, kc, b,
                                  {dw, dw_row, {nullptr}, first, true}, p, j);
                     if (db && p0 == 0)
-                        tile_of<1, tile_vectors, T>(1, kc, Ones<T>{}, b + q * NR, NR,
+                        tile_of<1, tile_vectors, T>(1, kc, Ones<T>{}, b, NR,
                                                     Output<T, AddBias<T>>{db, 0, {nullptr}, first, true}, 0,
                                                     j, n);
                 }
-            }
         }
     }
 };
