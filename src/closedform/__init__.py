@@ -6,7 +6,7 @@ kernel, and in `closedform.reference` as a NumPy twin that reads like the deriva
 
 from . import nn, reference
 from ._backend import get_backend, set_backend, use_backend
-from ._results import Covariance, CrossEntropyResult, DenseGradients
+from ._results import ConvolutionGradients, Covariance, CrossEntropyResult, DenseGradients
 from ._runtime import (
     apply_environment as _apply_environment,
 )
@@ -31,6 +31,7 @@ from .activation import (
     tanh_backward,
 )
 from .check import GradcheckReport, gradcheck
+from .convolution import conv2d, conv2d_backward, conv2d_output_shape
 from .linear import dense, dense_backward
 from .loss import (
     binary_cross_entropy,
@@ -57,6 +58,7 @@ from .probability import (
 _apply_environment()
 
 __all__ = [
+    "ConvolutionGradients",
     "Covariance",
     "CrossEntropyResult",
     "DenseGradients",
@@ -67,6 +69,9 @@ __all__ = [
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_output_shape",
     "covariance",
     "cross_entropy",
     "cross_entropy_backward",

@@ -1,12 +1,39 @@
 from typing import Any
 
 from ._results import Array
+from ._windows import Window
 
 compiler: str
 
 def dense(x: Array, w: Array, b: Array | None, out: Array | None, /) -> Array: ...
 def dense_backward(
     dy: Array, x: Array, w: Array, needs_x: bool, needs_w: bool, needs_b: bool, out: Any, /
+) -> tuple[Array | None, Array | None, Array | None]: ...
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    height: Window,
+    width: Window,
+    groups: int,
+    algorithm: int,
+    relu: bool,
+    out: Array | None,
+    /,
+) -> Array: ...
+def conv2d_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    height: Window,
+    width: Window,
+    groups: int,
+    algorithm: int,
+    needs_x: bool,
+    needs_w: bool,
+    needs_b: bool,
+    out: Any,
+    /,
 ) -> tuple[Array | None, Array | None, Array | None]: ...
 def relu(x: Array, slope: float, negative_slope: float, out: Array | None, /) -> Array: ...
 def relu_backward(

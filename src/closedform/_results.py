@@ -19,6 +19,14 @@ class DenseGradients(NamedTuple):
     db: Array | None
 
 
+class ConvolutionGradients(NamedTuple):
+    """Gradients of `conv2d`; None for one that `needs` left out."""
+
+    dx: Array | None
+    dw: Array | None
+    db: Array | None
+
+
 class Covariance(NamedTuple):
     """Mean (D,) and covariance (D, D) of rows, from `covariance`."""
 

@@ -67,25 +67,34 @@ def _named_padding(value: str, taps: Pair, stride: Pair, dilation: Pair) -> tupl
 
 
 def windows(
-    x_shape: tuple[int, ...], taps: Pair, *, stride: Any, padding: Any, dilation: Any = 1, window: str
+    x_shape: tuple[int, ...],
+    taps: Pair,
+    *,
+    stride: Any,
+    padding: Any,
+    dilation: Any = 1,
+    window: str,
+    images: str = "x",
 ) -> tuple[Window, Window]:
     """The axes of height and width of images (N, H, W, C) under windows of `taps` = (height, width) ≥ 1.
 
     n' = ⌊(n + before + after − dilation · (taps − 1) − 1) / stride⌋ + 1 windows fit on an axis. None is an empty
-    output; less than none is a ValueError, in which `window` tells what slides, such as "w of shape (3, 3, 8, 16)".
+    output; less than none is a ValueError, in which `window` tells what slides, such as "w of shape (3, 3, 8, 16)", and
+    `images` is the argument whose shape it is.
     """
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     padding = as_padding(padding, taps, stride, dilation)
     if max(x_shape[1] + sum(padding[0]), x_shape[2] + sum(padding[1])) > LIMIT:
         raise ValueError(
-            f"x: expected a height and width of at most {LIMIT}, padding included; got shape {x_shape}, padding {padding}"
+            f"{images}: expected a height and width of at most {LIMIT}, padding included; "
+            f"got shape {x_shape} and padding {padding}"
         )
     h = _axis(x_shape[1], taps[0], stride[0], dilation[0], *padding[0])
     w = _axis(x_shape[2], taps[1], stride[1], dilation[1], *padding[1])
     if h.n_out < 0 or w.n_out < 0:
         raise ValueError(
-            f"x: expected images with room for the window; got shape {x_shape}, which with {window}, stride {stride}, "
-            f"padding {padding} and dilation {dilation} makes an output of {h.n_out} by {w.n_out}"
+            f"{images}: expected images with room for the window; got shape {x_shape}, which with {window}, "
+            f"stride {stride}, padding {padding} and dilation {dilation} makes an output of {h.n_out} by {w.n_out}"
         )
     return h, w
 

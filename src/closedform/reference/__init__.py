@@ -20,6 +20,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .convolution import conv2d, conv2d_backward, conv2d_output_shape
 from .linear import dense, dense_backward
 from .loss import (
     binary_cross_entropy,
@@ -49,6 +50,9 @@ __all__ = [
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
     "binary_cross_entropy_with_logits_backward",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_output_shape",
     "covariance",
     "cross_entropy",
     "cross_entropy_backward",
