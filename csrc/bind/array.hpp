@@ -138,6 +138,7 @@ class Output {
 
 // One family, one file; module.cpp calls them in turn.
 void bind_linear(py::module_& m);
+void bind_convolution(py::module_& m);
 void bind_activation(py::module_& m);
 void bind_probability(py::module_& m);
 void bind_loss(py::module_& m);

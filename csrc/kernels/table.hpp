@@ -41,7 +41,7 @@ struct Window {
     ptrdiff_t in, out, taps, stride, dilation, pad;
 };
 
-// x (N, h.in, w.in, C), weights (h.taps, w.taps, C / groups, K), y (N, h.out, w.out, K); N, C, K > 0.
+// x (N, h.in, w.in, C), weights (h.taps, w.taps, C / groups, K), y (N, h.out, w.out, K); none empty.
 struct Convolution {
     ptrdiff_t N, C, K, groups;
     Window h, w;

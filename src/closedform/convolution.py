@@ -106,7 +106,7 @@ def conv2d_backward(
     algorithm: str = "auto",
     out: tuple[Array | None, Array | None, Array | None] | None = None,
 ) -> ConvolutionGradients:
-    """Gradients of `conv2d`: dx = Σ_rs dy @ w_rsᵀ, each term where tap (r, s) meets x, dw_rs = x_rsᵀ @ dy, db = Σ_nij dy.
+    """Gradients of `conv2d`: dx = Σ_rs dy @ w_rsᵀ, each term on the pixels of its tap, dw_rs = x_rsᵀ @ dy, db = Σ dy.
 
     Parameters
     ----------
