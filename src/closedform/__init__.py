@@ -6,7 +6,15 @@ kernel, and in `closedform.reference` as a NumPy twin that reads like the deriva
 
 from . import nn, reference
 from ._backend import get_backend, set_backend, use_backend
-from ._results import ConvolutionGradients, Covariance, CrossEntropyResult, DenseGradients
+from ._results import (
+    BatchNorm,
+    BatchNormGradients,
+    ConvolutionGradients,
+    Covariance,
+    CrossEntropyResult,
+    DenseGradients,
+    MaxPool2d,
+)
 from ._runtime import (
     apply_environment as _apply_environment,
 )
@@ -44,8 +52,10 @@ from .loss import (
     squared_error,
     squared_error_backward,
 )
+from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
 from .pca import covariance
+from .pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .probability import (
     log_softmax,
     log_softmax_backward,
@@ -58,13 +68,21 @@ from .probability import (
 _apply_environment()
 
 __all__ = [
+    "BatchNorm",
+    "BatchNormGradients",
     "ConvolutionGradients",
     "Covariance",
     "CrossEntropyResult",
     "DenseGradients",
     "GradcheckReport",
+    "MaxPool2d",
     "__version__",
     "adam_update",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batchnorm",
+    "batchnorm_backward",
+    "batchnorm_inference",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
@@ -86,6 +104,8 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "max_pool2d",
+    "max_pool2d_backward",
     "nn",
     "num_threads",
     "reference",

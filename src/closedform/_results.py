@@ -27,6 +27,39 @@ class ConvolutionGradients(NamedTuple):
     db: Array | None
 
 
+class MaxPool2d(NamedTuple):
+    """What `max_pool2d` computes and its backward needs.
+
+    y (N, H', W', C); argmax (N, H', W', C), int64: the pixel that each maximum came from, as h · W + w in the image;
+    x_shape (N, H, W, C).
+    """
+
+    y: Array
+    argmax: Array
+    x_shape: tuple[int, ...]
+
+
+class BatchNorm(NamedTuple):
+    """What `batchnorm` computes and its backward needs: y, and mean and rstd = 1/√(σ² + ε) of each channel, (C,).
+
+    x and gamma are the arguments themselves, not copies.
+    """
+
+    y: Array
+    mean: Array
+    rstd: Array
+    x: Array
+    gamma: Array
+
+
+class BatchNormGradients(NamedTuple):
+    """Gradients of `batchnorm`."""
+
+    dx: Array
+    dgamma: Array
+    dbeta: Array
+
+
 class Covariance(NamedTuple):
     """Mean (D,) and covariance (D, D) of rows, from `covariance`."""
 

@@ -33,8 +33,10 @@ from .loss import (
     squared_error,
     squared_error_backward,
 )
+from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
 from .pca import covariance
+from .pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .probability import (
     log_softmax,
     log_softmax_backward,
@@ -46,6 +48,11 @@ from .probability import (
 
 __all__ = [
     "adam_update",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batchnorm",
+    "batchnorm_backward",
+    "batchnorm_inference",
     "binary_cross_entropy",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_with_logits",
@@ -64,6 +71,8 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "max_pool2d",
+    "max_pool2d_backward",
     "relu",
     "relu_backward",
     "sgd_update",
