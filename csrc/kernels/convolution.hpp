@@ -263,11 +263,11 @@ void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm, 
 template <class T>
 void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c) {
     bool covered = true;  // whether every phase has taps: elsewhere dx is 0
-    for (ptrdiff_t a = 0; a < c.h.stride; ++a) covered &= backward_axis(c.h, a).taps > 0;
-    for (ptrdiff_t a = 0; a < c.w.stride; ++a) covered &= backward_axis(c.w, a).taps > 0;
+    for (ptrdiff_t i = 0; i < phases(c.h); ++i) covered &= backward_axis(c.h, i).taps > 0;
+    for (ptrdiff_t i = 0; i < phases(c.w); ++i) covered &= backward_axis(c.w, i).taps > 0;
     if (!covered) __builtin_memset(dx, 0, c.N * c.h.in * c.w.in * c.C * sizeof(T));
-    Scratch phases(c.h.stride * c.w.stride * sizeof(Walk<T>));
-    Walk<T>* const walks = phases.as<Walk<T>>();
+    Scratch list(phases(c.h) * phases(c.w) * sizeof(Walk<T>));
+    Walk<T>* const walks = list.as<Walk<T>>();
     for (ptrdiff_t g = 0; g < c.groups; ++g)
         convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false);
 }

@@ -36,17 +36,21 @@ CF_INLINE ptrdiff_t greatest_common_divisor(ptrdiff_t a, ptrdiff_t b) {
     return a;
 }
 
-// Phase a of backward: the inputs h with h + pad = a (mod stride), h = h0, h0 + stride, ... Tap r brings dy
-// at o = (h + pad - r * dilation) / stride where that is whole: for r = r0, r0 + every, ..., or for no r at
-// all. From the last such tap to the first, o ascends in steps of dilation * every / stride.
-CF_INLINE Axis backward_axis(const Window& v, ptrdiff_t a) {
+// How many phases there are: an input h is in phase h mod stride.
+CF_INLINE ptrdiff_t phases(const Window& v) {
+    return smaller(v.stride, v.in);
+}
+
+// Phase h0 of backward: the inputs h0, h0 + stride, ... Tap r brings dy at o = (h + pad - r * dilation) /
+// stride where that is whole: for r = r0, r0 + every, ..., or for no r at all. From the last such tap to the
+// first, o ascends in steps of dilation * every / stride.
+CF_INLINE Axis backward_axis(const Window& v, ptrdiff_t h0) {
     const ptrdiff_t every = v.stride / greatest_common_divisor(v.stride, v.dilation);
-    ptrdiff_t h0 = (a - v.pad) % v.stride, r0 = 0;
-    if (h0 < 0) h0 += v.stride;
-    while (r0 < every && (h0 + v.pad - r0 * v.dilation) % v.stride) ++r0;
-    const ptrdiff_t taps = r0 < every && r0 < v.taps ? (v.taps - 1 - r0) / every + 1 : 0;
+    ptrdiff_t r0 = 0;
+    while (r0 < v.taps && (h0 + v.pad - r0 * v.dilation) % v.stride) ++r0;
+    const ptrdiff_t taps = r0 < v.taps ? (v.taps - 1 - r0) / every + 1 : 0;
     const ptrdiff_t last = r0 + (taps - 1) * every;
-    return {v.out, h0 < v.in ? (v.in - 1 - h0) / v.stride + 1 : 0,
+    return {v.out, (v.in - 1 - h0) / v.stride + 1,
             taps,  (h0 + v.pad - last * v.dilation) / v.stride,
             1,     v.dilation * every / v.stride,
             last,  -every,
@@ -119,18 +123,20 @@ inline Walk<T> forward_walk(T* y, const T* x, const T* w, const Convolution& c, 
 template <class T>
 inline ptrdiff_t backward_walks(Walk<T>* walk, T* dx, const T* dy, const T* w, const Convolution& c,
                                 ptrdiff_t g) {
-    Weights<T> weights = group_of_weights(w, c, g);
-    const ptrdiff_t swap = weights.in;
-    weights.in = weights.out;
-    weights.out = swap;
+    const Weights<T> v = group_of_weights(w, c, g);
     ptrdiff_t n = 0;
-    for (ptrdiff_t a = 0; a < c.h.stride; ++a)
-        for (ptrdiff_t b = 0; b < c.w.stride; ++b) {
-            const Axis h = backward_axis(c.h, a), v = backward_axis(c.w, b);
-            if (h.taps && v.taps && h.out && v.out)
-                walk[n++] = {
-                    c.N,     c.K / c.groups,          c.C / c.groups, h, v, group_of_output(dy, c, g),
-                    weights, group_of_input(dx, c, g)};
+    for (ptrdiff_t i = 0; i < phases(c.h); ++i)
+        for (ptrdiff_t j = 0; j < phases(c.w); ++j) {
+            const Axis rows = backward_axis(c.h, i), columns = backward_axis(c.w, j);
+            if (rows.taps && columns.taps)
+                walk[n++] = {c.N,
+                             c.K / c.groups,
+                             c.C / c.groups,
+                             rows,
+                             columns,
+                             group_of_output(dy, c, g),
+                             {v.p, v.row, v.column, v.out, v.in},
+                             group_of_input(dx, c, g)};
         }
     return n;
 }

@@ -1,7 +1,6 @@
 // Tests of the kernels without Python: every kernel of every table that this CPU can run, against plain
 // loops.
 //
-// Arrays are blocks of exactly their size, so that the address sanitizer sees a read or write beside them.
 // Prints what failed; exit status 0 if nothing did.
 #include <cmath>
 #include <cstdint>
@@ -10,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "arrays.hpp"
 #include "check.hpp"
 #include "core/isa.hpp"
 #include "core/parallel.hpp"
@@ -19,53 +19,6 @@ using namespace closedform;
 using std::ptrdiff_t;
 
 namespace {
-
-template <class T>
-const Kernels<T>& table() {
-    if constexpr (sizeof(T) == 4)
-        return kernels().f32;
-    else
-        return kernels().f64;
-}
-
-// n numbers on the heap: small integers, whose products and sums are exact, or fractions in (-1, 1).
-template <class T>
-struct Array {
-    ptrdiff_t n;
-    std::unique_ptr<T[]> data;
-    explicit Array(ptrdiff_t n, T value = T(0)) : n(n), data(new T[std::size_t(n)]) {
-        for (ptrdiff_t i = 0; i < n; ++i) data[std::size_t(i)] = value;
-    }
-    T& operator[](ptrdiff_t i) const { return data[std::size_t(i)]; }
-    T* get() const { return data.get(); }
-};
-
-std::uint32_t state = 1;
-
-int random_below(int n) {
-    state = state * 1664525u + 1013904223u;
-    return int((state >> 8) % std::uint32_t(n));
-}
-
-template <class T>
-Array<T> integers(ptrdiff_t n) {
-    Array<T> a(n);
-    for (ptrdiff_t i = 0; i < n; ++i) a[i] = T(random_below(9) - 4);
-    return a;
-}
-
-template <class T>
-Array<T> fractions(ptrdiff_t n) {
-    Array<T> a(n);
-    for (ptrdiff_t i = 0; i < n; ++i) a[i] = T(random_below(2001) - 1000) / T(1001);
-    return a;
-}
-
-template <class T>
-bool close(double found, double expected, double scale = 1) {
-    const double eps = sizeof(T) == 4 ? 1.2e-7 : 2.3e-16;
-    return std::fabs(found - expected) <= 32 * eps * (std::fabs(expected) + scale);
-}
 
 // A matrix of exact integers, stored by rows or by columns.
 template <class T>
