@@ -79,8 +79,8 @@ def windows(
     """The axes of height and width of images (N, H, W, C) under windows of `taps` = (height, width) ≥ 1.
 
     n' = ⌊(n + before + after − dilation · (taps − 1) − 1) / stride⌋ + 1 windows fit on an axis. None is an empty
-    output; less than none is a ValueError, in which `window` tells what slides, such as "w of shape (3, 3, 8, 16)", and
-    `images` is the argument whose shape it is.
+    output; less than none is a ValueError, in which `window` tells what slides, such as "w (3, 3, 8, 16)", and `images`
+    is the argument whose shape it is.
     """
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     padding = as_padding(padding, taps, stride, dilation)

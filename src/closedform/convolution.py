@@ -71,11 +71,11 @@ def conv2d(
     """
     x, w, b = as_floats(x=x, w=w, b=b)
     h, v, groups = _geometry("x", x.shape, "w", w.shape, stride, padding, dilation, groups)
+    chosen = _algorithm(algorithm, h, v, groups)
     if b is not None:
         expect_shape("b", b, w.shape[3:], "a bias for each filter of w")
     if activation is not None and activation != "relu":
         raise ValueError(f'activation: expected None or "relu"; got {activation!r}')
-    chosen = _algorithm(algorithm, h, v, groups)
     if out is not None:
         check_out(out, (x.shape[0], h.n_out, v.n_out, w.shape[3]), x.dtype, x, w, b)
     if using_reference():
@@ -130,9 +130,9 @@ def conv2d_backward(
     """
     dy, x, w = as_floats(dy=dy, x=x, w=w)
     h, v, groups = _geometry("x", x.shape, "w", w.shape, stride, padding, dilation, groups)
+    chosen = _algorithm(algorithm, h, v, groups)
     expect_shape("dy", dy, (x.shape[0], h.n_out, v.n_out, w.shape[3]), "that of conv2d(x, w)")
     wanted = some_of("needs", needs, ("x", "w", "b"))
-    chosen = _algorithm(algorithm, h, v, groups)
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dw, db); got {out!r}")
@@ -221,7 +221,7 @@ def _geometry(
         stride=stride,
         padding=padding,
         dilation=dilation,
-        window=f"{w} of shape {w_shape}",
+        window=f"{w} {w_shape}",
         images=x,
     )
     return h, v, groups

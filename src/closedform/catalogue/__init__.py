@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import activation, cross_entropy, linear, loss, optimizer, pca, probability
+from . import activation, convolution, cross_entropy, linear, loss, optimizer, pca, probability
 from .compare import Judge, error_in_eps, outputs, traffic
 from .op import BadCall, Bench, Call, Gradient, Op
 
 OPS: tuple[Op, ...] = (
     *linear.OPS,
+    *convolution.OPS,
     *activation.OPS,
     *probability.OPS,
     *loss.OPS,
@@ -24,6 +25,7 @@ OPS: tuple[Op, ...] = (
 
 # What is public, or compiled, and no op.
 NOT_OPS = {
+    "conv2d_output_shape": "arithmetic of shapes",
     "gradcheck": "checks ops",
     "get_backend": "run time",
     "set_backend": "run time",

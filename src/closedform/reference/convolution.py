@@ -103,9 +103,7 @@ def _windows(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any
 ) -> tuple[Window, Window]:
     taps: Pair = w_shape[0], w_shape[1]
-    return windows(
-        x_shape, taps, stride=stride, padding=padding, dilation=dilation, window=f"w of shape {w_shape}"
-    )
+    return windows(x_shape, taps, stride=stride, padding=padding, dilation=dilation, window=f"w {w_shape}")
 
 
 def _padded(x: Array, h: Window, v: Window) -> Array:
