@@ -96,6 +96,8 @@ def as_axis(axis: Any, a: Array) -> int:
 
 def as_integer(name: str, value: Any) -> int:
     """An integer, of Python or NumPy; no boolean and no float."""
+    if type(value) is int:
+        return value  # the common case
     if not isinstance(value, (bool, np.bool_)):
         with contextlib.suppress(TypeError):
             return operator.index(value)

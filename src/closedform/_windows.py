@@ -36,6 +36,8 @@ class Window(NamedTuple):
 
 def as_pair(name: str, value: Any, low: int) -> Pair:
     """(height, width), from a pair or from one integer for both; each in [low, LIMIT]."""
+    if type(value) is int and low <= value <= LIMIT:
+        return value, value  # the common case
     if _is_sequence(value):
         if len(value) != 2:
             raise ValueError(f"{name}: expected an integer or a pair (height, width); got {value!r}")
@@ -84,13 +86,14 @@ def windows(
     """
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     padding = as_padding(padding, taps, stride, dilation)
-    if max(x_shape[1] + sum(padding[0]), x_shape[2] + sum(padding[1])) > LIMIT:
+    (top, bottom), (left, right) = padding
+    if x_shape[1] + top + bottom > LIMIT or x_shape[2] + left + right > LIMIT:
         raise ValueError(
             f"{images}: expected a height and width of at most {LIMIT}, padding included; "
             f"got shape {x_shape} and padding {padding}"
         )
-    h = _axis(x_shape[1], taps[0], stride[0], dilation[0], *padding[0])
-    w = _axis(x_shape[2], taps[1], stride[1], dilation[1], *padding[1])
+    h = _axis(x_shape[1], taps[0], stride[0], dilation[0], top, bottom)
+    w = _axis(x_shape[2], taps[1], stride[1], dilation[1], left, right)
     if h.n_out < 0 or w.n_out < 0:
         raise ValueError(
             f"{images}: expected images with room for the window; got shape {x_shape}, which with {window}, "
@@ -110,7 +113,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _side(name: str, value: Any, low: int) -> int:
-    n = value if type(value) is int else as_integer(name, value)
+    n = as_integer(name, value)
     if not low <= n <= LIMIT:
         raise ValueError(f"{name}: expected integers in [{low}, {LIMIT}]; got {n}")
     return n

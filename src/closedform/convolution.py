@@ -229,6 +229,8 @@ def _geometry(
 
 def _algorithm(name: Any, h: Window, v: Window, groups: int) -> int:
     """The index of an algorithm that can do this convolution."""
+    if type(name) is str and name == "auto":
+        return 0  # the common case
     one_of("algorithm", name, ALGORITHMS)
     plain = groups == 1 and all((a.taps, a.stride, a.dilation) == (3, 1, 1) for a in (h, v))
     if name.startswith("winograd") and not plain:
