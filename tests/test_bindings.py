@@ -16,6 +16,7 @@ calls = {
     "dense": 4, "dense_backward": 7, "relu": 4, "relu_backward": 5, "sigmoid": 2, "gelu_backward": 3,
     "softmax": 3, "softmax_backward": 4, "logsumexp": 2, "log_softmax_backward": 3, "softmax_jacobian": 2,
     "sgd_update": 7,
+    "conv2d": 9, "conv2d_backward": 11,
     "select_isa": 1, "copy": 2, "first_outside": 3, "erf": 2,
 }
 import random
@@ -31,9 +32,14 @@ for name, n in calls.items():
             ended["raised"] += 1
         except BaseException:
             raise SystemExit(f"{name} {arguments}")
-for name in ("cross_entropy", "adam_update"):
-    n = {"cross_entropy": 9, "adam_update": 12}[name]
-    good = {"cross_entropy": [f((2, 3)), f(2, int), None, 0.0, None, 1.0, False, True, None],
+x, w, y, h = f((2, 4, 5, 2)), f((3, 3, 1, 4)), f((2, 2, 3, 4)), (4, 2, 3, 1, 1, 0)
+v = (5, 3, 3, 1, 1, 0)
+junk += [x, w, y, h, v, (4, 2, 3), (4, 2**40, 3, 1, 1, 0), (4, 2, 3, 1, 1, -1), (4, 2, 3, 0, 1, 0), (5, 3, 3, 1, 0, 0)]
+for name in ("conv2d", "conv2d_backward", "cross_entropy", "adam_update"):
+    n = {"conv2d": 9, "conv2d_backward": 11, "cross_entropy": 9, "adam_update": 12}[name]
+    good = {"conv2d": [x, w, f(4), h, v, 2, 0, False, None],
+            "conv2d_backward": [y, x, w, h, v, 2, 0, True, True, True, None],
+            "cross_entropy": [f((2, 3)), f(2, int), None, 0.0, None, 1.0, False, True, None],
             "adam_update": [f(3), f(3), f(3), f(3), 0.1, 0.9, 0.9, 0.1, 0.1, False, 0.1, 0.1]}[name]
     for _ in range(1500):
         arguments = list(good)
@@ -50,6 +56,19 @@ for wrong in (
     lambda: k.dense(f((2, 3)), f((3, 2)), None, f((2, 3))),
     lambda: k.dense(f((2, 3)), f((3, 2)), None, f((2, 2), "f4")),
     lambda: k.dense_backward(f((2, 3)), f((2, 3)), f((3, 2)), True, True, True, None),
+    lambda: k.conv2d(x, w, f(3), h, v, 2, 0, False, None),
+    lambda: k.conv2d(x, w, None, v, h, 2, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, v, 1, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, v, 0, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, v, 2, 4, False, None),
+    lambda: k.conv2d(x, w, None, h, v, 2, -1, False, None),
+    lambda: k.conv2d(x, w, None, h, v[:5], 2, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, (5, 3, 3, 1, 1, -1), 2, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, (5, 3, 2, 1, 1, 0), 2, 0, False, None),
+    lambda: k.conv2d(x, w, None, h, v, 2, 0, False, f((2, 4, 5, 4))),
+    lambda: k.conv2d(x, f((3, 3, 4)), None, h, v, 2, 0, False, None),
+    lambda: k.conv2d_backward(x, x, w, h, v, 2, 0, True, True, True, None),
+    lambda: k.conv2d_backward(y, x, w, h, v, 2, 0, True, True, True, (None, w[0], None)),
     lambda: k.relu(f(3), 1.0, 0.0, f(2)),
     lambda: k.tanh_backward(f(3), f(2), None),
     lambda: k.softmax(f(()), 1.0, None),

@@ -17,6 +17,7 @@ from conftest import run_python
 
 X = np.linspace(-1, 1, 12).reshape(3, 4)
 P = np.linspace(0.1, 0.9, 12).reshape(3, 4)
+IMAGES, FILTERS = np.linspace(-1, 1, 80).reshape(2, 4, 5, 2), np.linspace(-1, 1, 36).reshape(3, 3, 1, 4)
 
 
 def stride_zero(*shape, dtype=np.float32):
@@ -33,6 +34,14 @@ LOSSES = [
 OPS = {
     "dense": {"x": X, "w": X.T.copy(), "b": np.ones(3), "out": None},
     "dense_backward": {"dy": np.ones((3, 3)), "x": X, "w": X.T.copy(), "needs": ("x", "w", "b"), "out": None},
+    "conv2d": {
+        "x": IMAGES, "w": FILTERS, "b": np.ones(4), "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
+        "activation": "relu", "algorithm": "auto", "out": None,
+    },
+    "conv2d_backward": {
+        "dy": np.ones((2, 4, 5, 4)), "x": IMAGES, "w": FILTERS, "stride": 1, "padding": 1, "dilation": 1, "groups": 2,
+        "needs": ("x", "w", "b"), "algorithm": "auto", "out": None,
+    },
     "relu": {"x": X, "slope": 1.0, "negative_slope": 0.1, "out": None},
     "relu_backward": {"dy": X, "x": X, "slope": 1.0, "negative_slope": 0.1, "out": None},
     **{name: {"x": X, "out": None} for name in ("sigmoid", "tanh", "softplus", "gelu")},
@@ -116,6 +125,11 @@ JUNK = {
     "0-d": lambda: np.array(1.0),
     "one element": lambda: np.array([1.0]),
     "4-d": lambda: np.zeros((2, 2, 2, 2)),
+    "empty 4-d": lambda: np.zeros((2, 0, 3, 2)),
+    "huge 4-d": lambda: stride_zero(2, 2**30, 2**26, 2),
+    "pair": lambda: (2, 1),
+    "pair of pairs": lambda: [[1, 0], [2, 3]],
+    "lopsided pairs": lambda: [[1, 0], [2]],
     "64-d": lambda: np.zeros((1,) * 64),
     "other shape": lambda: np.zeros((4, 3)),
     "empty array": lambda: np.zeros((0, 4)),

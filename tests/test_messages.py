@@ -28,6 +28,33 @@ WRONG = [
     ("dense_backward", {"needs": [[]]}, ValueError, "needs"),
     ("dense_backward", {"out": np.zeros((3, 4))}, TypeError, "out"),
     ("dense_backward", {"out": (None, np.zeros((3, 4)), None)}, ValueError, "out dw"),
+    ("conv2d", {"x": np.zeros((4, 5, 2))}, ValueError, "x"),
+    ("conv2d", {"x": np.zeros((2, 1, 5, 2)), "padding": 0}, ValueError, "x"),
+    ("conv2d", {"x": stride_zero(1, 2**31, 3, 2, dtype=np.float64)}, ValueError, "x"),
+    ("conv2d", {"w": np.zeros((3, 3, 2, 4))}, ValueError, "w"),
+    ("conv2d", {"w": np.zeros((3, 0, 1, 4))}, ValueError, "w"),
+    ("conv2d", {"b": np.zeros(3)}, ValueError, "b"),
+    ("conv2d", {"stride": 0}, ValueError, "stride"),
+    ("conv2d", {"stride": (1, 2, 3)}, ValueError, "stride"),
+    ("conv2d", {"stride": 2.0}, TypeError, "stride"),
+    ("conv2d", {"dilation": "2"}, TypeError, "dilation"),
+    ("conv2d", {"dilation": 2**31}, ValueError, "dilation"),
+    ("conv2d", {"padding": -1}, ValueError, "padding"),
+    ("conv2d", {"padding": ((1, 1), 1.5)}, TypeError, "padding"),
+    ("conv2d", {"padding": ((1, 1), (1, 1), (1, 1))}, ValueError, "padding"),
+    ("conv2d", {"padding": "SAME"}, ValueError, "padding"),
+    ("conv2d", {"padding": "same", "stride": (1, 2)}, ValueError, "padding"),
+    ("conv2d", {"groups": 3}, ValueError, "groups"),
+    ("conv2d", {"groups": None}, TypeError, "groups"),
+    ("conv2d", {"activation": "gelu"}, ValueError, "activation"),
+    ("conv2d", {"activation": True}, ValueError, "activation"),
+    ("conv2d", {"algorithm": "winograd"}, ValueError, "algorithm"),
+    ("conv2d", {"algorithm": "winograd2"}, ValueError, "algorithm"),
+    ("conv2d", {"algorithm": None}, ValueError, "algorithm"),
+    ("conv2d_backward", {"dy": np.zeros((2, 4, 5, 2))}, ValueError, "dy"),
+    ("conv2d_backward", {"needs": "x"}, ValueError, "needs"),
+    ("conv2d_backward", {"out": np.zeros((2, 4, 5, 2))}, TypeError, "out"),
+    ("conv2d_backward", {"out": (None, np.zeros((3, 3, 4)), None)}, ValueError, "out dw"),
     ("relu", {"slope": "3"}, TypeError, "slope"),
     ("relu", {"slope": np.array([1.0])}, TypeError, "slope"),
     ("relu", {"negative_slope": float("nan")}, ValueError, "negative_slope"),
@@ -114,6 +141,7 @@ def test_sizes_that_overflow():
         lambda: cf.dense(wide, narrow),
         lambda: cf.softmax_jacobian(stride_zero(2**40)),
         lambda: cf.softmax_jacobian(stride_zero(2**20, 2**21)),
+        lambda: cf.conv2d(np.zeros((2**40, 4, 4, 0)), np.zeros((1, 1, 0, 2**20))),
     ):
         with pytest.raises(ValueError, match="shape"):
             call()
@@ -122,6 +150,8 @@ def test_sizes_that_overflow():
     for op in (cf.relu, cf.softmax, cf.logsumexp):
         with pytest.raises(MemoryError):
             op(stride_zero(HUGE))
+    with pytest.raises(MemoryError):
+        cf.conv2d(np.zeros((1, 3, 3, 1)), np.zeros((1, 1, 1, 1)), padding=2**28)
     # Very many rows of nothing are still nothing.
     nothing = np.zeros((2**57, 0), np.float32)
     for op in (cf.relu, cf.softmax, cf.log_softmax, cf.softmax_jacobian):

@@ -74,7 +74,7 @@ def conv2d(
     chosen = _algorithm(algorithm, h, v, groups)
     if b is not None:
         expect_shape("b", b, w.shape[3:], "a bias for each filter of w")
-    if activation is not None and activation != "relu":
+    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
         raise ValueError(f'activation: expected None or "relu"; got {activation!r}')
     if out is not None:
         check_out(out, (x.shape[0], h.n_out, v.n_out, w.shape[3]), x.dtype, x, w, b)
