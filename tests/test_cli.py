@@ -163,6 +163,7 @@ def test_bench_measures_and_checks():
         assert ours["error"] <= row["allowed_error"]
         assert ours["seconds"] > 0
         assert row["of_limit"] > 0
+        assert ours["scratch"] is None or 0 <= ours["scratch"] <= ours["memory"]
         assert row["speedup"].keys() == {"twin"}
     assert found["limits"][0]["GFLOP/s"]["float32"] > 0
 
@@ -188,6 +189,7 @@ def test_default_cases_cover_what_is_promised():
     for shape in ("480x480x480", "960x960x960", "192x192x192", "6x512x512", "16x512x512", "4x8x4"):
         assert ("dense", shape) in chosen
     assert ("cross_entropy_with_grad", "4096x1000") in chosen
+    assert {("conv2d", "8x56x56x64 64 3x3"), ("conv2d_backward", "8x56x56x64 64 3x3")} <= chosen
     assert {("train_step", f"batch {n}") for n in (1, 16, 64, 1024)} <= chosen
     full = {(case.op, case.label) for case in cases.choose([], full=True)}
     assert chosen < full
@@ -204,6 +206,7 @@ def test_wrong_answer_is_shown_and_fails(tmp_path):
             "flops": 1.0,
             "bytes": 1,
             "memory": None,
+            "scratch": None,
             "error": 1e9,
             "allowed": 4,
             "samples": [1.0],

@@ -286,8 +286,8 @@ def _benches(op: str, make: Any) -> Iterator[Bench]:
     for case in BENCHES:
         N, H, W, C, K, k, stride, pad, groups = case
         options = {"stride": stride, "padding": pad, "groups": groups}
-        label = f"({N}, {H}, {W}, {C}) {K} {k}x{k}"
-        label += f" stride {stride}" if stride > 1 else " depthwise" if groups > 1 else ""
+        label = f"{N}x{H}x{W}x{C} {K} {k}x{k}"
+        label += f" /{stride}" if stride > 1 else " dw" if groups > 1 else ""
 
         def call(
             dtype: Any, x: Any = (N, H, W, C), w: Any = (k, k, K), options: dict[str, Any] = options

@@ -112,6 +112,7 @@ def _summary(result: Row) -> Row:
         "samples": len(samples),
         "error": result["error"],
         "memory": result["memory"],
+        "scratch": result["scratch"],
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 LEGEND = """
 case      shape, or number of elements; float32, or float64 where it says f64. dense NxDxH is (N, D) @ (D, H);
-          train_step is one step of SGD on the network 784-128-10
+          conv2d NxHxWxC K 3x3 has K filters of 3 by 3 (/2: stride 2, dw: depthwise); train_step is one step of
+          SGD on the network 784-128-10
 thr       threads
 time, ±   median of one call, and the spread between the quartiles
 speed     arithmetic by GFLOP/s; ops that only pass over memory by GB/s
@@ -14,7 +15,7 @@ limit     share of what this machine can do, as measured in this run: multiply-a
           copy of as many bytes, whichever takes longer (both on the same number of threads)
 error     largest error in eps of the precision, against the NumPy twin in float64
 x twin    how many times faster than the NumPy twin; for dense that is NumPy's own matmul
-{torch}memory    peak of one call beyond its inputs, in MiB: the result and what it takes to make it"""
+{torch}scratch   peak of one call's memory beyond its inputs and its result, in MiB"""
 TORCH = "x torch   how many times faster than PyTorch\n"
 
 
@@ -25,7 +26,7 @@ def table(report: dict[str, Any]) -> str:
     torch = any("torch" in row["speedup"] for row in report["rows"])
     headers = ["op", "case", "thr", "time", "±", "speed", "", "limit", "error", "x twin"]
     headers += ["x torch"] if torch else []
-    headers += ["memory"]
+    headers += ["scratch"]
     lines, before = [], None
     for row in report["rows"]:
         cells = _cells(row, torch)
@@ -53,12 +54,9 @@ def _cells(row: dict[str, Any], torch: bool) -> list[str]:
         f"{ours['error']:.2f}" if row["correct"] else "WRONG",
         _times(row["speedup"].get("twin")),
     ]
-    memory = ours["memory"]
-    return (
-        cells
-        + ([_times(row["speedup"].get("torch"))] if torch else [])
-        + ["" if memory is None else f"{memory / 2**20:.1f}"]
-    )
+    cells += [_times(row["speedup"].get("torch"))] if torch else []
+    scratch = ours["scratch"]
+    return [*cells, "" if scratch is None else f"{scratch / 2**20:.1f}"]
 
 
 def _times(ratio: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,30 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _convolution(name: str, call: Call) -> Job:
+    """Images and filters in the memory format that is fast: channels last, as ours are."""
+    *images, filters = (torch.from_numpy(a.copy()) for a in call.args)
+    images = [a.permute(0, 3, 1, 2) for a in images]
+    filters = filters.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    stride, padding, groups = (call.options[option] for option in ("stride", "padding", "groups"))
+    if name == "conv2d":
+        (x,) = images
+        forward = partial(F.conv2d, x, filters, stride=stride, padding=padding, groups=groups)
+        return Job(forward, lambda: _arrays(forward().permute(0, 2, 3, 1)))
+    dy, x = images
+    sizes = ([filters.shape[0]], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, [True] * 3)
+    backward = partial(aten.convolution_backward, dy, x, filters, *sizes)
+
+    def check() -> tuple[Array, ...]:
+        dx, dw, db = backward()
+        return _arrays((dx.permute(0, 2, 3, 1), dw.permute(2, 3, 1, 0), db))
+
+    return Job(backward, check)
+
+
 def prepare(name: str, call: Call) -> Job | None:
+    if name in ("conv2d", "conv2d_backward"):
+        return _convolution(name, call)
     if name in ("sgd_update", "adam_update"):
         return Job(_optimizer(name, call)[0], lambda: _checked_step(name, call))
     if name not in FUNCTIONS or (call.options and name != "relu"):

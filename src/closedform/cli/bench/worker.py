@@ -44,6 +44,7 @@ class Worker:
         results = self.job.check()
         np.savez(answer, *results)
         moved = self.job.traffic(results)
+        size = sum(a.nbytes for a in results)
         del results
         gc.collect()
         release_memory()
@@ -51,6 +52,7 @@ class Worker:
         return {
             "supported": True,
             "memory": memory,
+            "scratch": None if memory is None else max(0, memory - size),
             "first": self.first,
             "flops": self.job.flops,
             "bytes": moved,
