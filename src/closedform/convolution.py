@@ -33,7 +33,7 @@ def conv2d(
     algorithm: str = "auto",
     out: Array | None = None,
 ) -> Array:
-    """Convolution, channels last: y = b + Σ_rs x_rs @ w_rs, with x_rs the pixels that tap (r, s) of the filters meets.
+    """Convolution, channels last: y = b + Σ_rs x_rs @ w_rs, with x_rs the pixels that tap (r, s) meets.
 
     Parameters
     ----------

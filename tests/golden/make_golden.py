@@ -2,6 +2,9 @@
 
     python tests/golden/make_golden.py        (where torch and mpmath are installed)
 
+conv2d.npz
+    conv2d and its gradients by PyTorch autograd, in float64, channels last: `<case>/<argument>`, `<case>/out.y` and
+    `<case>/grad.<argument>`.
 cross_entropy.npz
     Losses and gradients by PyTorch autograd, in float64. Arguments are named `<case>/<argument>`, results
     `<case>/out.<variant>` and `<case>/grad.<variant>`.
@@ -20,7 +23,9 @@ from pathlib import Path
 import mpmath as mp
 import numpy as np
 import torch
+from torch.nn.functional import conv2d as torch_conv2d
 from torch.nn.functional import cross_entropy as torch_cross_entropy
+from torch.nn.functional import pad
 
 HERE = Path(__file__).parent
 CASES = [
@@ -90,7 +95,44 @@ def elementary(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {"x": x, "x_log": x_log, **values}
 
 
+ONE, NONE = (1, 1), ((0, 0), (0, 0))
+CONVOLUTIONS = [  # x (N, H, W, C), filters (kh, kw, K), stride, padding, dilation, groups
+    ((2, 5, 5, 3), (3, 3, 4), ONE, NONE, ONE, 1),
+    ((2, 7, 6, 3), (3, 3, 5), ONE, ((1, 1), (1, 1)), ONE, 1),
+    ((1, 8, 9, 2), (3, 2, 7), (2, 1), ((1, 0), (0, 2)), ONE, 1),
+    ((3, 6, 6, 17), (1, 1, 9), ONE, NONE, ONE, 1),
+    ((2, 7, 7, 8), (1, 1, 8), (2, 2), NONE, ONE, 1),
+    ((2, 9, 8, 4), (3, 3, 6), (1, 2), ((2, 2), (2, 2)), (2, 2), 1),
+    ((2, 8, 8, 6), (3, 3, 8), ONE, ((1, 1), (1, 1)), ONE, 2),
+    ((2, 7, 7, 5), (3, 3, 5), (2, 2), ((1, 1), (1, 1)), ONE, 5),
+    ((2, 7, 7, 3), (3, 3, 6), ONE, ((1, 1), (1, 1)), ONE, 3),
+    ((1, 11, 11, 3), (7, 7, 16), (2, 2), ((3, 3), (3, 3)), ONE, 1),
+    ((1, 3, 3, 1), (3, 3, 1), (3, 3), NONE, ONE, 1),
+    ((2, 12, 10, 16), (3, 3, 33), ONE, ((1, 1), (1, 1)), ONE, 1),
+    ((1, 6, 5, 2), (2, 3, 3), (3, 2), ((1, 2), (0, 1)), (1, 2), 1),
+]
+
+
+def conv2d(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = {}
+    for case, (x_shape, (kh, kw, K), stride, padding, dilation, groups) in enumerate(CONVOLUTIONS):
+        shapes = {"x": x_shape, "w": (kh, kw, x_shape[3] // groups, K), "b": (K,)}
+        given = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+        x, w, b = (torch.tensor(a, requires_grad=True) for a in given.values())
+        (top, bottom), (left, right) = padding
+        padded = pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+        y = torch_conv2d(padded, w.permute(3, 2, 0, 1), b, stride, 0, dilation, groups).permute(0, 2, 3, 1)
+        dy = rng.normal(size=y.shape)
+        y.backward(torch.tensor(dy))
+        options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        gradients = {f"grad.{name}": a.grad.numpy() for name, a in zip(given, (x, w, b), strict=True)}
+        results = {"dy": dy, "out.y": y.detach().numpy(), **gradients}
+        arrays |= {f"{case:02d}/{name}": a for name, a in (given | options | results).items()}
+    return arrays
+
+
 if __name__ == "__main__":
     rng = np.random.default_rng(20261121)
     np.savez_compressed(HERE / "cross_entropy.npz", **cross_entropy(rng))
     np.savez_compressed(HERE / "elementary.npz", **elementary(rng))
+    np.savez_compressed(HERE / "conv2d.npz", **conv2d(rng))
