@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 
 #include "bind/window.hpp"
 
@@ -14,6 +15,10 @@ Convolution convolution(const py::array& x, const py::array& w, const py::tuple&
             "conv2d: windows");
     require(groups > 0 && c.C % groups == 0 && c.K % groups == 0 && w.shape(2) == c.C / groups,
             "conv2d: groups");
+    const auto span = [](const Window& v) {
+        return double(v.out - 1) * double(v.stride) + double(v.taps - 1) * double(v.dilation) + 1;
+    };
+    if (span(c.h) * span(c.w) * double(c.C) > 1e14) throw std::bad_alloc();  // an image with all its padding
     return c;
 }
 
