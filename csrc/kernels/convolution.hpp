@@ -9,6 +9,7 @@
 
 #include "convolution_narrow.hpp"
 #include "convolution_walk.hpp"
+#include "winograd.hpp"
 
 namespace closedform::CF_ISA {
 namespace {
@@ -245,23 +246,27 @@ inline void convolve_strips(const Walk<T>& walk, const T* b, T low) {
 
 // The walks that share x: one, or the phases of backward-data.
 template <class T>
-inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu) {
+inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu, Algorithm algorithm) {
     const T low = relu ? T(0) : -T(__builtin_huge_val());
+    if (algorithm != Algorithm::direct && n == 1 && winograd_applies(*walks)) {
+        if (algorithm == Algorithm::winograd4) return winograd<4>(*walks, b, low);
+        if (algorithm == Algorithm::winograd2 || winograd_pays(*walks)) return winograd<2>(*walks, b, low);
+    }
     if (n && 2 * walks->K <= tile_columns<T> && walks->h.stride == 1 && walks->w.stride == 1)
         return NarrowWalks<T>(walks, n).run(b, low);
     for (ptrdiff_t i = 0; i < n; ++i) convolve_strips(walks[i], b, low);
 }
 
 template <class T>
-void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm, bool relu) {
+void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm algorithm, bool relu) {
     for (ptrdiff_t g = 0; g < c.groups; ++g) {
         const Walk<T> walk = forward_walk(y, x, w, c, g);
-        convolve(&walk, 1, b ? b + g * walk.K : nullptr, relu);
+        convolve(&walk, 1, b ? b + g * walk.K : nullptr, relu, algorithm);
     }
 }
 
 template <class T>
-void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c) {
+void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c, Algorithm algorithm) {
     bool covered = true;  // whether every phase has taps: elsewhere dx is 0
     for (ptrdiff_t i = 0; i < phases(c.h); ++i) covered &= backward_axis(c.h, i).taps > 0;
     for (ptrdiff_t i = 0; i < phases(c.w); ++i) covered &= backward_axis(c.w, i).taps > 0;
@@ -269,7 +274,7 @@ void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c) 
     Scratch list(phases(c.h) * phases(c.w) * sizeof(Walk<T>));
     Walk<T>* const walks = list.as<Walk<T>>();
     for (ptrdiff_t g = 0; g < c.groups; ++g)
-        convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false);
+        convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false, algorithm);
 }
 
 }  // namespace

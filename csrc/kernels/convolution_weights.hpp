@@ -206,8 +206,9 @@ void conv2d_backward_weights(T* dw, T* db, const T* dy, const T* x, const Convol
 
 // dx, dw, db: null for a gradient that is not wanted.
 template <class T>
-void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c, Algorithm) {
-    if (dx) conv2d_backward_data<T>(dx, dy, w, c);
+void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
+                     Algorithm algorithm) {
+    if (dx) conv2d_backward_data<T>(dx, dy, w, c, algorithm);
     if (dw) conv2d_backward_weights<T>(dw, db, dy, x, c);
     const T one = 1;
     if (db && !dw)

@@ -1,0 +1,243 @@
+// conv2d by Winograd's minimal filtering: 3x3 taps, stride 1, no dilation; forward, and backward-data.
+//
+// y is cut in tiles of M x M, and (M + 2)^2 products per pair of channels do the work of 9 M^2. Channels are
+// contiguous, so the transforms are plain vector arithmetic over them, and the products, with e = 0 ...
+// (M + 2)^2 - 1, are as many small matrix products on the tile kernel:
+//
+//   U[e] (C, K) from the weights    V[e] (tiles, C) from the inputs    M[e] = V[e] @ U[e]    y from M
+//
+// Whichever is smaller of U and V is made once per call. Tasks cut the other: blocks of tiles when there are
+// many, else groups of panels of the weights; a task makes its part and keeps it in L2 with its M. All cuts
+// depend on the sizes alone, so the bits do not depend on the number of threads.
+#pragma once
+
+#include "convolution_walk.hpp"
+#include "winograd_transforms.hpp"
+
+namespace closedform::CF_ISA {
+namespace {
+
+// A walk by tiles of M x M: U[e][panel][C][NR], V[e][tile][v_row], M[e][tile][m_row].
+template <int M, class T>
+struct Winograd {
+    static constexpr ptrdiff_t span = M + 2, products = span * span, NR = tile_columns<T>, MR = tile_rows;
+    static constexpr ptrdiff_t line = 64 / sizeof(T);
+    static constexpr ptrdiff_t block_tiles =
+        M == 2 ? 48 : 24;                            // a row of U, from L3, serves so many rows of V
+    static constexpr ptrdiff_t block_columns = 128;  // of M at a time
+    static constexpr ptrdiff_t group_panels = 2;     // their U: 1 MB for C = 512
+    static constexpr ptrdiff_t max_tasks = 16;
+
+    Walk<T> walk;
+    ptrdiff_t tiles_h, tiles_w, tiles;    // of an image, and of all
+    ptrdiff_t panels;                     // of NR columns of U
+    bool many_tiles;                      // tasks are blocks of tiles
+    ptrdiff_t block, group;               // tiles in V and M, panels in M
+    ptrdiff_t v_row, m_row;               // C and columns, rounded up
+    ptrdiff_t u_plane, v_plane, m_plane;  // from e to e + 1
+    ptrdiff_t u_size, v_size, m_size, edge_size;
+
+    explicit Winograd(const Walk<T>& w) : walk(w) {
+        tiles_h = ceil_div(walk.h.out, M);
+        tiles_w = ceil_div(walk.w.out, M);
+        tiles = walk.N * tiles_h * tiles_w;
+        panels = ceil_div(walk.K, NR);
+        many_tiles = tiles >= walk.K;
+        const ptrdiff_t tasks = smaller(max_tasks, 2 * products * tiles * walk.C * walk.K / task_flops);
+        block = many_tiles ? piece(tiles, larger(tasks, ceil_div(tiles, block_tiles)), MR) : tiles;
+        group = smaller(panels, many_tiles ? block_columns / NR : group_panels);
+        v_row = ceil_div(walk.C, lanes<T>) * lanes<T>;
+        m_row = group * NR;
+        // Planes a multiple of 4096 bytes apart would share one set of L1: hence + line.
+        u_plane = (many_tiles ? panels : group) * walk.C * NR + line;
+        v_plane = block * v_row + line;
+        m_plane = block * m_row + line;
+        u_size = products * u_plane;
+        v_size = products * v_plane;
+        m_size = products * m_plane;
+        edge_size = larger(span * span * v_row, M * M * m_row);
+    }
+
+    // U of the n panels from `first`, packed by taps a few rows at a time, so that they are in L1 when
+    // transformed.
+    void make_u(T* u, ptrdiff_t first, ptrdiff_t n) const {
+        constexpr ptrdiff_t rows = 32;
+        Scratch scratch(9 * rows * NR * sizeof(T));
+        T* const g = scratch.as<T>();  // [tap][cn][NR]
+        for (ptrdiff_t p = 0; p < n; ++p)
+            for (ptrdiff_t c = 0; c < walk.C; c += rows) {
+                const ptrdiff_t cn = smaller(rows, walk.C - c), k = (first + p) * NR;
+                for (ptrdiff_t t = 0; t < 9; ++t) {
+                    const View<T> taps{walk.weight(t / 3, t % 3), walk.weights.in, walk.weights.out};
+                    pack_panel<NR, T>(cn, smaller(NR, walk.K - k), taps.at(c, k), g + t * cn * NR);
+                }
+                T* const to = u + (p * walk.C + c) * NR;
+                for (ptrdiff_t i = 0; i < cn * NR; i += lanes<T>)
+                    transform_weights<M, T>(g + i, cn * NR, to + i, u_plane);
+            }
+    }
+
+    // Where a tile begins: the image, and the row and column of y.
+    struct Corner {
+        ptrdiff_t n, h, w;
+    };
+    CF_INLINE Corner corner(ptrdiff_t tile) const {
+        const ptrdiff_t row = tile / tiles_w;
+        return {row / tiles_h, row % tiles_h * M, tile % tiles_w * M};
+    }
+
+    // edge[span][span][v_row] = the inputs from (h, w), with zeros where x ends
+    void copy_edge(const T* image, ptrdiff_t h, ptrdiff_t w, T* edge) const {
+        for (ptrdiff_t i = h; i < h + span; ++i)
+            for (ptrdiff_t j = w; j < w + span; ++j, edge += v_row) {
+                const bool inside = i >= 0 && i < walk.h.in && j >= 0 && j < walk.w.in;
+                const ptrdiff_t n = inside ? walk.C : 0;
+                if (inside) __builtin_memcpy(edge, image + i * walk.x.row + j * walk.x.pixel, n * sizeof(T));
+                __builtin_memset(edge + n, 0, (v_row - n) * sizeof(T));
+            }
+    }
+
+    // V of the n tiles from t0
+    void make_v(T* v, ptrdiff_t t0, ptrdiff_t n, T* edge) const {
+        for (ptrdiff_t t = t0; t < t0 + n; ++t, v += v_row) {
+            const Corner at = corner(t);
+            const ptrdiff_t h = walk.h.first_in + at.h, w = walk.w.first_in + at.w;
+            const T* const image = walk.x.p + at.n * walk.x.image;
+            const bool inside = h >= 0 && h + span <= walk.h.in && w >= 0 && w + span <= walk.w.in;
+            if (inside && v_row == walk.C) {
+                const T* const from = image + h * walk.x.row + w * walk.x.pixel;
+                for (ptrdiff_t c = 0; c < v_row; c += lanes<T>)
+                    transform_input<M, T>(from + c, walk.x.row, walk.x.pixel, v + c, v_plane);
+            } else {
+                copy_edge(image, h, w, edge);
+                for (ptrdiff_t c = 0; c < v_row; c += lanes<T>)
+                    transform_input<M, T>(edge + c, span * v_row, v_row, v + c, v_plane);
+            }
+        }
+    }
+
+    // m (rows, NR) = v (rows, kc) @ u (kc, NR), added to m unless this is the first block of C
+    template <int R>
+    CF_INLINE void multiply_tile(ptrdiff_t rows, ptrdiff_t kc, const T* v, const T* u, T* m,
+                                 bool first) const {
+        if constexpr (R > 1)
+            if (rows < R) return multiply_tile<R - 1>(rows, kc, v, u, m, first);
+        Vec<T> acc[R][tile_vectors] = {};
+        tile<R, tile_vectors, T>(kc, InPlace<T>{v, v_row, 1}, u, NR, acc);
+        if (!first)
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+                for (int j = 0; j < tile_vectors; ++j) acc[r][j] += load<T>(m + r * m_row + j * lanes<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+            for (int j = 0; j < tile_vectors; ++j) store<T>(m + r * m_row + j * lanes<T>, acc[r][j]);
+    }
+
+    // M = V @ U, n tiles by pn panels
+    void multiply(T* m, const T* v, const T* u, ptrdiff_t n, ptrdiff_t pn) const {
+        const ptrdiff_t C = walk.C, kc_max = k_block(C);
+        for (ptrdiff_t e = 0; e < products; ++e, v += v_plane, u += u_plane, m += m_plane)
+            for (ptrdiff_t c = 0; c < C; c += kc_max)
+                for (ptrdiff_t p = 0; p < pn; ++p)
+                    for (ptrdiff_t i = 0; i < n; i += MR)
+                        multiply_tile<MR>(n - i, smaller(kc_max, C - c), v + i * v_row + c,
+                                          u + (p * C + c) * NR, m + i * m_row + p * NR, c == 0);
+    }
+
+    // y = max(the transform of M + bias, low), for the n tiles from t0 and the columns from k
+    void make_y(const T* m, ptrdiff_t t0, ptrdiff_t n, ptrdiff_t k, const T* bias, T low, T* edge) const {
+        const ptrdiff_t columns = smaller(m_row, walk.K - k);
+        for (ptrdiff_t t = t0; t < t0 + n; ++t, m += m_row) {
+            const Corner at = corner(t);
+            const ptrdiff_t h = smaller(M, walk.h.out - at.h), w = smaller(M, walk.w.out - at.w);
+            T* const y = walk.output(at.n, at.h, at.w) + k;
+            if (h == M && w == M && columns % lanes<T> == 0) {
+                for (ptrdiff_t j = 0; j < columns; j += lanes<T>)
+                    transform_output<M, T>(m + j, m_plane, load<T>(bias + k + j), splat<T>(low), y + j,
+                                           walk.y.row, walk.y.pixel);
+                continue;
+            }
+            for (ptrdiff_t j = 0; j < columns; j += lanes<T>)
+                transform_output<M, T>(m + j, m_plane, load<T>(bias + k + j), splat<T>(low), edge + j,
+                                       M * m_row, m_row);
+            for (ptrdiff_t i = 0; i < h; ++i)
+                for (ptrdiff_t j = 0; j < w; ++j)
+                    __builtin_memcpy(y + i * walk.y.row + j * walk.y.pixel, edge + (i * M + j) * m_row,
+                                     columns * sizeof(T));
+        }
+    }
+
+    // U is shared; a task has a block of tiles and goes through the panels.
+    void run_blocks(const T* bias, T low) const {
+        Scratch shared(u_size * sizeof(T));
+        T* const u = shared.as<T>();
+        parallel_for(panels, [=, *this](ptrdiff_t p) { make_u(u + p * walk.C * NR, p, 1); });
+        parallel_for(ceil_div(tiles, block), [=, *this](ptrdiff_t task) {
+            Scratch scratch((v_size + m_size + edge_size) * sizeof(T));
+            T *const v = scratch.as<T>(), *const m = v + v_size, *const edge = m + m_size;
+            const ptrdiff_t t0 = task * block, n = smaller(block, tiles - t0);
+            make_v(v, t0, n, edge);
+            for (ptrdiff_t p = 0; p < panels; p += group) {
+                multiply(m, v, u + p * walk.C * NR, n, smaller(group, panels - p));
+                make_y(m, t0, n, p * NR, bias, low, edge);
+            }
+        });
+    }
+
+    // V is shared; a task has a group of panels and all tiles.
+    void run_groups(const T* bias, T low) const {
+        Scratch shared(v_size * sizeof(T));
+        T* const v = shared.as<T>();
+        parallel_for(ceil_div(tiles, block_tiles), [=, *this](ptrdiff_t task) {
+            Scratch edge(edge_size * sizeof(T));
+            const ptrdiff_t t0 = task * block_tiles;
+            make_v(v + t0 * v_row, t0, smaller(block_tiles, tiles - t0), edge.as<T>());
+        });
+        parallel_for(ceil_div(panels, group), [=, *this](ptrdiff_t task) {
+            Scratch scratch((u_size + m_size + edge_size) * sizeof(T));
+            T *const u = scratch.as<T>(), *const m = u + u_size, *const edge = m + m_size;
+            const ptrdiff_t p = task * group, pn = smaller(group, panels - p);
+            make_u(u, p, pn);
+            multiply(m, v, u, tiles, pn);
+            make_y(m, 0, tiles, p * NR, bias, low, edge);
+        });
+    }
+
+    // b (K,) or null
+    void run(const T* b, T low) const {
+        Scratch padded(panels * NR * sizeof(T));
+        T* const bias = padded.as<T>();
+        for (ptrdiff_t k = 0; k < panels * NR; ++k) bias[k] = b && k < walk.K ? b[k] : T(0);
+        many_tiles ? run_blocks(bias, low) : run_groups(bias, low);
+    }
+};
+
+// Whether a walk can go by tiles.
+template <class T>
+inline bool winograd_applies(const Walk<T>& walk) {
+    const auto fits = [](const Axis& v) {
+        return v.taps == 3 && v.stride == 1 && v.step == 1 && v.out_step == 1;
+    };
+    return fits(walk.h) && fits(walk.w);
+}
+
+// Whether F(2x2) is faster than direct convolution. Counts multiply-adds: the direct kernel's 9 a pixel and
+// pair of channels, against the products of whole tiles, the transforms at the price of 8 an element of V and
+// M, and of 10 an element of U (measured).
+template <class T>
+inline bool winograd_pays(const Walk<T>& walk) {
+    const Winograd<2, T> plan(walk);
+    const ptrdiff_t C = walk.C, K = plan.panels * plan.NR, pixels = walk.N * walk.h.out * walk.w.out;
+    return 9 * pixels * C * walk.K > plan.products * (plan.tiles * (C * K + 8 * (C + K)) + 10 * C * K);
+}
+
+// y = max(the walk's sums + b, low); b may be null
+template <int M, class T>
+inline void winograd(const Walk<T>& walk, const T* b, T low) {
+    Winograd<M, T>(walk).run(b, low);
+}
+
+}  // namespace
+}  // namespace closedform::CF_ISA
