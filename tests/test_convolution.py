@@ -64,13 +64,17 @@ def test_fused_relu_is_relu(isa, dtype):
 
 
 def test_layouts(isa):
-    """An NCHW array viewed as NHWC, broadcast, backwards and with gaps: what the contiguous copy gives."""
+    """NCHW arrays viewed as NHWC, whole and in part, broadcast, backwards, with gaps: what a contiguous copy gives."""
     rng = np.random.default_rng(2)
     nchw = rng.normal(size=(2, 9, 7, 6)).astype(np.float32)
     wide = rng.normal(size=(4, 14, 6, 9)).astype(np.float32)
     oihw = rng.normal(size=(5, 9, 3, 3)).astype(np.float32)
     images = (
         nchw.transpose(0, 2, 3, 1),
+        rng.normal(size=(3, 12, 9, 16)).astype(np.float32).transpose(0, 2, 3, 1)[::-2, :, :, 1:10],
+        rng.normal(size=(2, 9, 9, 16)).astype(np.float32).transpose(0, 2, 3, 1)[:, 1:],
+        nchw[:, ::-1].transpose(0, 2, 3, 1),
+        nchw.transpose(0, 2, 3, 1)[:, :, 1:],
         np.broadcast_to(nchw[:1, :, :, :1].transpose(0, 2, 3, 1), (2, 7, 6, 9)),
         wide[::2, ::-2, ::-1],
         np.asfortranarray(wide[:2, :7]),

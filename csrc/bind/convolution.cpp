@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <new>
 
+#include "bind/images.hpp"
 #include "bind/window.hpp"
 
 namespace closedform::bind {
@@ -33,7 +34,8 @@ py::object conv2d(const py::array& x, const py::array& w, const py::object& b, c
         const Convolution c = convolution(x, w, height, width, groups);
         const Algorithm how = algorithm(chosen);
         Output<T> y({c.N, c.h.out, c.w.out, c.K}, out);
-        const Input<T> images(x), filters(w);
+        const ImageInput<T> images(x);
+        const Input<T> filters(w);
         std::optional<Input<T>> bias;
         if (!b.is_none()) bias.emplace(static_cast<const py::array&>(b));
         require(!bias || bias->size() == c.K, "conv2d: b");
@@ -65,7 +67,8 @@ py::tuple conv2d_backward(const py::array& dy, const py::array& x, const py::arr
         if (needs_x) dx.emplace(shape_of(x), given(0));
         if (needs_w) dw.emplace(shape_of(w), given(1));
         if (needs_b) db.emplace(Shape{c.K}, given(2));
-        const Input<T> upstream(dy), images(x), filters(w);
+        const ImageInput<T> upstream(dy), images(x);
+        const Input<T> filters(w);
         const auto data = [](std::optional<Output<T>>& g) { return g ? g->data() : nullptr; };
         {
             const Unlocked unlocked;
