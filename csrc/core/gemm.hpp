@@ -18,6 +18,7 @@ inline constexpr ptrdiff_t block_k = 256;     // a panel of B: block_k * tile_co
 inline constexpr ptrdiff_t block_n = 3072;    // packed B: block_k * block_n, a share of L3
 inline constexpr ptrdiff_t block_m = 3072;    // packed A, likewise
 inline constexpr ptrdiff_t block_rows = 144;  // rows of A in one task: block_rows * block_k, a third of L2
+inline constexpr ptrdiff_t short_k = 64;      // rows of A of this length are not worth packing
 inline constexpr ptrdiff_t task_flops = 1 << 20;  // about 12 us on one core: the grain of a parallel task
 
 CF_INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) {
@@ -67,11 +68,13 @@ struct Output {
 
     template <int MR, int NV>
     CF_INLINE void put(Vec<T> (&acc)[MR][NV], ptrdiff_t i, ptrdiff_t j) const {
+        T* const tile = c + i * ldc + j;  // locals: the members would be read again after every store
+        const ptrdiff_t row = ldc;
         if (!first)
 #pragma GCC unroll 16
             for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-                for (int v = 0; v < NV; ++v) acc[r][v] += load<T>(c + (i + r) * ldc + j + v * lanes<T>);
+                for (int v = 0; v < NV; ++v) acc[r][v] += load<T>(tile + r * row + v * lanes<T>);
         if (last)
 #pragma GCC unroll 16
             for (int r = 0; r < MR; ++r)
@@ -80,7 +83,7 @@ struct Output {
 #pragma GCC unroll 16
         for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) store<T>(c + (i + r) * ldc + j + v * lanes<T>, acc[r][v]);
+            for (int v = 0; v < NV; ++v) store<T>(tile + r * row + v * lanes<T>, acc[r][v]);
     }
 };
 
@@ -117,7 +120,7 @@ CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
 }
 
 // C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
-// in L1. A single row of tiles reads B in place instead, since it would read the packed panel only once.
+// in L1. One or two rows of tiles read B in place instead: packing would cost more than it saves.
 template <int NV, class T, class A, class Out>
 inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b,
                             const Out& out, T* panel) {
@@ -131,7 +134,7 @@ inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K
             return multiply_panels<tile_vectors, T>(M, j, j1, K, a, b, out, panel);
         const T* bp = b.p + j * b.column;
         ptrdiff_t ldb = b.row;
-        if (n < width || b.column != 1 || rows < M) {
+        if (n < width || b.column != 1 || 2 * rows < M) {
             pack_panel<width, T>(K, n, b.at(0, j), panel);
             bp = panel;
             ldb = width;
@@ -167,8 +170,7 @@ inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T
     });
 }
 
-// The packed operands of one block of the product, and how to compute it. A is packed only where its rows are
-// not contiguous along k: otherwise the tile kernel reads it in place as fast.
+// The packed operands of one block of the product, and how to compute it.
 template <class T>
 struct Blocks {
     T *b, *a;  // panels [K][NR] of B, and [K][MR] of A
@@ -201,13 +203,15 @@ struct Blocks {
         const ptrdiff_t row_tasks = tasks <= 1 ? 1 : ceil_div(mc, block_rows);
         const ptrdiff_t rows = piece(mc, row_tasks, MR), columns = piece(nc, ceil_div(tasks, row_tasks), NR);
         const ptrdiff_t column_tasks = ceil_div(nc, columns);
+        const ptrdiff_t strip = block_k / kc * NR;  // one panel of B stays in L1; of short ones, several
         parallel_for(ceil_div(mc, rows) * column_tasks, [=, *this](ptrdiff_t task) {
             const ptrdiff_t i0 = task / column_tasks * rows, i1 = smaller(mc, i0 + rows);
             const ptrdiff_t j0 = task % column_tasks * columns, j1 = smaller(nc, j0 + columns);
-            for (ptrdiff_t j = j0; j < j1; j += NR)
+            for (ptrdiff_t s0 = j0; s0 < j1; s0 += strip)
                 for (ptrdiff_t i = i0; i < i1; i += MR)
-                    tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, rows_of_a.at(i), b + j * kc, NR, out,
-                                                        ic + i, jc + j, smaller(NR, nc - j));
+                    for (ptrdiff_t j = s0; j < smaller(j1, s0 + strip); j += NR)
+                        tile_of<tile_rows, tile_vectors, T>(i1 - i, kc, rows_of_a.at(i), b + j * kc, NR, out,
+                                                            ic + i, jc + j, smaller(NR, nc - j));
         });
     }
 };
@@ -216,7 +220,8 @@ template <class T, class Epilogue>
 inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
                         bool accumulate, const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
-    const bool pack_a = a.column != 1;
+    // Where its rows are contiguous along k, or short, the tile kernel reads A in place as fast.
+    const bool pack_a = a.column != 1 && K > short_k;
     const ptrdiff_t kc_max = k_block(K);
     const ptrdiff_t nc_max = smaller(block_n, ceil_div(N, NR) * NR),
                     mc_max = smaller(block_m, ceil_div(M, MR) * MR);
@@ -233,7 +238,7 @@ inline void gemm_blocks(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T
                 if (pack_a)
                     blocks.multiply(mc, nc, kc, Packed<T>{blocks.a, kc}, out, ic, jc);
                 else
-                    blocks.multiply(mc, nc, kc, InPlace<T>{va.p, va.row, 1}, out, ic, jc);
+                    blocks.multiply(mc, nc, kc, InPlace<T>{va.p, va.row, va.column}, out, ic, jc);
             }
 }
 

@@ -65,8 +65,7 @@ inline void pack_panel(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict pane
     constexpr ptrdiff_t W = lanes<T>;
     ptrdiff_t k = 0;
     if (n == P && src.column == 1) {
-        for (; k < K; ++k)
-            for (ptrdiff_t j = 0; j < P; ++j) panel[k * P + j] = src.p[k * src.row + j];
+        for (; k < K; ++k) __builtin_memcpy(panel + k * P, src.p + k * src.row, P * sizeof(T));
     } else if (n == P && P % W == 0 && src.row == 1) {
         for (; k + W <= K; k += W)
             for (ptrdiff_t j = 0; j < P; j += W)
