@@ -24,22 +24,66 @@ bool apart(Bounds a, Bounds b) {
     return a.end <= b.begin || b.end <= a.begin;
 }
 
-// Whether `out` is a writable array of this shape and dtype object, apart from the memory of `others`, arrays
-// or None. Where it says no, `_validate.py` looks closer, and explains.
-bool can_take(const py::object& out, const py::tuple& shape, const py::object& dtype,
-              const py::args& others) {
+// Whether `out` is a writable array of this shape and dtype object.
+bool fits(const py::handle out, const py::handle shape, const py::handle dtype) {
     if (!py::isinstance<py::array>(out)) return false;
-    const auto& a = static_cast<const py::array&>(out);
+    const auto a = py::reinterpret_borrow<py::array>(out);
     if (py::detail::array_proxy(a.ptr())->descr != dtype.ptr() || !a.writeable()) return false;
-    if (a.ndim() != py::ssize_t(shape.size())) return false;
+    if (!py::isinstance<py::tuple>(shape) || a.ndim() != PyTuple_GET_SIZE(shape.ptr())) return false;
     for (py::ssize_t i = 0; i < a.ndim(); ++i)
         if (PyLong_AsSsize_t(PyTuple_GET_ITEM(shape.ptr(), i)) != a.shape(i)) return PyErr_Clear(), false;
-    const Bounds mine = bounds(a);
-    return std::all_of(others.begin(), others.end(), [&](const py::handle other) {
+    return true;
+}
+
+// Whether the memory of an array is apart from that of others, arrays or None.
+template <class Iterator>
+bool apart_from(const py::handle array, Iterator begin, Iterator end) {
+    const Bounds mine = bounds(py::reinterpret_borrow<py::array>(array));
+    return std::all_of(begin, end, [&](const py::handle other) {
         if (other.is_none()) return true;
         return py::isinstance<py::array>(other) &&
                apart(mine, bounds(py::reinterpret_borrow<py::array>(other)));
     });
+}
+
+// Whether an op may write its result to `out`. Where this says no, and where the two below do,
+// `_validate.py` looks closer, and explains.
+bool can_take(const py::object& out, const py::tuple& shape, const py::object& dtype,
+              const py::args& inputs) {
+    return fits(out, shape, dtype) && apart_from(out, inputs.begin(), inputs.end());
+}
+
+// The same of several results, which must be apart from each other too. None: not to be written.
+bool can_take_all(const py::tuple& outs, const py::tuple& shapes, const py::object& dtype,
+                  const py::args& inputs) {
+    if (outs.size() != shapes.size()) return false;
+    for (std::size_t i = 0; i < outs.size(); ++i) {
+        const py::handle out = outs[i];
+        if (out.is_none()) continue;
+        if (!fits(out, shapes[i], dtype) || !apart_from(out, inputs.begin(), inputs.end()) ||
+            !apart_from(out, outs.begin(), outs.begin() + std::ptrdiff_t(i)))
+            return false;
+    }
+    return true;
+}
+
+// Whether an optimiser may update `arrays`, a parameter and its state, where they lie: contiguous, of the
+// gradient's shape and dtype, apart in memory.
+bool can_update(const py::object& gradient, const py::args& arrays) {
+    if (Py_TYPE(gradient.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;
+    const auto& g = static_cast<const py::array&>(gradient);
+    const bool single = holds<float>(g);
+    if (!single && !holds<double>(g)) return false;
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+        if (!py::isinstance<py::array>(arrays[i])) return false;
+        const py::array a = arrays[i];
+        const bool alike = (single ? holds<float>(a) : holds<double>(a)) && a.ndim() == g.ndim() &&
+                           std::equal(a.shape(), a.shape() + a.ndim(), g.shape());
+        if (!alike || !a.writeable() || (a.flags() & direct) != direct || !apart(bounds(a), bounds(g)) ||
+            !apart_from(a, arrays.begin(), arrays.begin() + std::ptrdiff_t(i)))
+            return false;
+    }
+    return true;
 }
 
 // The first flat index of x outside [low, high], or -1. NaN is not outside: it propagates.
@@ -66,6 +110,8 @@ py::ssize_t first_bad_label(const py::array& labels, std::int64_t n_classes, con
 
 void bind_validate(py::module_& m) {
     m.def("can_take", &can_take);
+    m.def("can_take_all", &can_take_all);
+    m.def("can_update", &can_update);
     m.def("first_outside", &first_outside);
     m.def("first_bad_label", &first_bad_label);
 }

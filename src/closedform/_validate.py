@@ -118,6 +118,8 @@ def one_of(name: str, value: Any, choices: Collection[str]) -> str:
 
 def some_of(name: str, values: Any, choices: Collection[str]) -> tuple[str, ...]:
     """Any of the choices, from any iterable but a string."""
+    if values is choices:
+        return tuple(choices)
     if isinstance(values, str) or not np.iterable(values):
         raise ValueError(f"{name}: expected names out of {tuple(choices)}; got {values!r}")
     return tuple(one_of(name, v, choices) for v in values)
@@ -169,6 +171,20 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: Any, *inputs: Array | Non
             raise ValueError(
                 f"{name}: expected memory of its own; got an array that overlaps another argument"
             )
+
+
+def check_outs(
+    outs: tuple[Any, ...],
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: Any,
+    *inputs: Array,
+    names: tuple[str, ...],
+) -> None:
+    """`check_out` of several results, which are apart from each other too."""
+    if _kernels.can_take_all(outs, shapes, dtype, *inputs):  # the common case
+        return
+    for i, (out, shape, name) in enumerate(zip(outs, shapes, names, strict=True)):
+        check_out(out, shape, dtype, *inputs, *outs[:i], name=name)
 
 
 def _overlap(a: Array, b: Array) -> bool:

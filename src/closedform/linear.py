@@ -9,7 +9,10 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, DenseGradients
-from ._validate import as_floats, check_out, some_of
+from ._validate import as_floats, check_out, check_outs, some_of
+
+INPUTS = ("x", "w", "b")  # of `dense`: what has a gradient
+_OUTS = ("out dx", "out dw", "out db")
 
 
 def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None, *, out: Array | None = None) -> Array:
@@ -51,7 +54,7 @@ def dense_backward(
     x: ArrayLike,
     w: ArrayLike,
     *,
-    needs: Collection[str] = ("x", "w", "b"),
+    needs: Collection[str] = INPUTS,
     out: tuple[Array | None, Array | None, Array | None] | None = None,
 ) -> DenseGradients:
     """Gradients of `dense`: dx = dy @ wᵀ, dw = xᵀ @ dy, db = Σ_rows dy.
@@ -80,20 +83,16 @@ def dense_backward(
     if dy.shape[:-1] != x.shape[:-1] or dy.shape[-1:] != w.shape[1:]:
         expected = x.shape[:-1] + w.shape[1:]
         raise ValueError(f"dy: expected shape {expected}, that of dense(x, w); got {dy.shape}")
-    wanted = some_of("needs", needs, ("x", "w", "b"))
+    wanted = some_of("needs", needs, INPUTS)
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dw, db); got {out!r}")
-        for i, shape in enumerate((x.shape, w.shape, w.shape[1:])):
-            check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=_OUTS[i])
+        check_outs(out, (x.shape, w.shape, w.shape[1:]), x.dtype, dy, x, w, names=_OUTS)
     if using_reference():
         return reference.dense_backward(dy, x, w, needs=wanted, out=out)
     return DenseGradients(
         *_kernels.dense_backward(dy, x, w, "x" in wanted, "w" in wanted, "b" in wanted, out)
     )
-
-
-_OUTS = ("out dx", "out dw", "out db")
 
 
 def _explain(x: Array, w: Array, b: Array | None) -> None:

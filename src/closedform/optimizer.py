@@ -45,13 +45,18 @@ def sgd_update(
     nesterov = as_flag("nesterov", nesterov)
     if velocity is None and momentum != 0:
         raise ValueError("velocity: expected an array, since momentum is not 0; got None")
-    gradient = _check_state(parameter, gradient, velocity=velocity)
+    arrays = (parameter,) if velocity is None else (parameter, velocity)
+    as_they_are = _kernels.can_update(gradient, *arrays)  # the common case
+    if not as_they_are:
+        gradient = _check_state(parameter, gradient, velocity=velocity)
     if using_reference():
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         parameter, velocity = _plain(parameter, velocity)
         return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
-    with _Contiguous(parameter, velocity) as (p, v):
-        _kernels.sgd_update(p, gradient, v, lr, momentum, weight_decay, nesterov)
+    work = arrays if as_they_are else _copies(arrays)
+    v = None if velocity is None else work[1]
+    _kernels.sgd_update(work[0], gradient, v, lr, momentum, weight_decay, nesterov)
+    _copy_back(work, arrays)
     return None
 
 
@@ -96,7 +101,10 @@ def adam_update(
         raise ValueError(f"step: expected an integer counted from 1; got {step}")
     step = min(step, 2**53)  # a float's largest integer: by then beta**step is 0
     decoupled = as_flag("decoupled", decoupled)
-    gradient = _check_state(parameter, gradient, m=m, v=v)
+    arrays = (parameter, m, v)
+    as_they_are = _kernels.can_update(gradient, *arrays)  # the common case
+    if not as_they_are:
+        gradient = _check_state(parameter, gradient, m=m, v=v)
     if using_reference():
         parameter, m, v = _plain(parameter, m, v)
         return reference.adam_update(
@@ -104,25 +112,24 @@ def adam_update(
             weight_decay=weight_decay, decoupled=decoupled, step=step,
         )  # fmt: skip
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
-    with _Contiguous(parameter, m, v) as (p, m1, m2):
-        _kernels.adam_update(
-            p, gradient, m1, m2, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2
-        )
+    work = arrays if as_they_are else _copies(arrays)
+    p, m, v = work
+    _kernels.adam_update(
+        p, gradient, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2
+    )
+    _copy_back(work, arrays)
     return None
 
 
 def _check_state(parameter: Any, gradient: Any, **state: Any) -> Array:
-    checked: Array
-    if _fits(parameter, gradient, state):  # the common case
-        checked = gradient
-        return checked
+    """The gradient as an array of the parameter's dtype, for arrays that an update can work on."""
     if not isinstance(parameter, np.ndarray) or parameter.dtype not in (FLOAT32, FLOAT64):
         raise TypeError(
             f"parameter: expected a float32 or float64 array; got {getattr(parameter, 'dtype', parameter)!r}"
         )
     (gradient,) = as_floats(gradient=gradient)
     same_shape(parameter=parameter, gradient=gradient)
-    checked = gradient.astype(parameter.dtype, copy=False)
+    checked: Array = gradient.astype(parameter.dtype, copy=False)
     others = [checked]
     for name, a in {"parameter": parameter, **state}.items():
         if a is None and name != "velocity":
@@ -130,20 +137,6 @@ def _check_state(parameter: Any, gradient: Any, **state: Any) -> Array:
         check_out(a, parameter.shape, parameter.dtype, *others, name=name)
         others.append(a)
     return checked
-
-
-def _fits(parameter: Any, gradient: Any, state: dict[str, Any]) -> bool:
-    """Whether these are float arrays of one shape and dtype, apart in memory. False: it takes a closer look."""
-    if type(gradient) is not np.ndarray or (gradient.dtype is not FLOAT32 and gradient.dtype is not FLOAT64):
-        return False
-    others: list[Any] = [gradient]
-    for name, a in {"parameter": parameter, **state}.items():
-        if a is None and name == "velocity":
-            continue
-        if not _kernels.can_take(a, gradient.shape, gradient.dtype, *others):
-            return False
-        others.append(a)
-    return True
 
 
 def _plain(*arrays: Any) -> list[Any]:
@@ -158,21 +151,12 @@ def _as_decay(name: str, value: Any) -> float:
     return beta
 
 
-class _Contiguous:
-    """The arrays as contiguous memory, for a kernel that updates in place; copied back where they were not."""
+def _copies(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Contiguous arrays, which are what the kernels update."""
+    return tuple(np.array(a, order="C") for a in arrays)
 
-    def __init__(self, *arrays: Array | None) -> None:
-        self._arrays = self._staged = arrays
-        for a in arrays:
-            if a is not None and not a.flags.carray:
-                self._staged = tuple(None if a is None else np.array(a, order="C") for a in arrays)
-                break
 
-    def __enter__(self) -> tuple[Array | None, ...]:
-        return self._staged
-
-    def __exit__(self, *error: object) -> None:
-        if self._staged is not self._arrays:
-            for a, staged in zip(self._arrays, self._staged, strict=True):
-                if a is not None:
-                    a[...] = staged
+def _copy_back(work: tuple[Array, ...], arrays: tuple[Array, ...]) -> None:
+    if work is not arrays:
+        for a, updated in zip(arrays, work, strict=True):
+            a[...] = updated

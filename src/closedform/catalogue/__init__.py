@@ -46,6 +46,8 @@ HELPER_KERNELS = {  # of _kernels
     "erf": "elementary function under test",
     "first_outside": "checks values",
     "can_take": "checks `out`",
+    "can_take_all": "checks `out`",
+    "can_update": "checks the arrays of an optimiser",
     "first_bad_label": "checks class indices",
     "fma_rounds": "measures the machine",
     "copy": "measures the machine",

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .._results import Array
 from .._validate import FLOAT32, FLOAT64, one_of
-from ..linear import dense, dense_backward
+from ..linear import INPUTS, dense, dense_backward
 from .layer import Buffer, Layer, floats
 
 INITS = ("he", "glorot", "zeros")
@@ -60,7 +60,7 @@ class Dense(Layer):
         self.b: Array | None = np.zeros(H, self.dtype) if bias else None
         self.dw: Array = np.zeros_like(self.w)
         self.db: Array | None = np.zeros(H, self.dtype) if bias else None
-        self._needs = ("w", "b") if bias else ("w",)
+        self._needs = INPUTS if bias else INPUTS[:2]
         self._x: Array | None = None
         self._converted, self._y, self._dx = Buffer(), Buffer(), Buffer()
         self.reset(np.random.default_rng(seed))
@@ -90,13 +90,13 @@ class Dense(Layer):
         """Write dw = xᵀ @ dy and db = Σ_rows dy; return dx = dy @ wᵀ."""
         x, dy = self._kept(self._x), floats("dy", dy, self.dtype)
         dx = self._dx(x.shape, self.dtype)
-        dense_backward(dy, x, self.w, needs=("x", *self._needs), out=(dx, self.dw, self.db))
+        dense_backward(dy, x, self.w, needs=self._needs, out=(dx, self.dw, self.db))
         return dx
 
     def backward_parameters(self, dy: ArrayLike) -> None:
         """Write dw and db; dx, which costs as much as dw, is not computed."""
         x, dy = self._kept(self._x), floats("dy", dy, self.dtype)
-        dense_backward(dy, x, self.w, needs=self._needs, out=(None, self.dw, self.db))
+        dense_backward(dy, x, self.w, needs=self._needs[1:], out=(None, self.dw, self.db))
 
     def parameters(self) -> dict[str, Array]:
         return {"w": self.w} if self.b is None else {"w": self.w, "b": self.b}
