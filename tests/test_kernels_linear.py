@@ -15,12 +15,14 @@ PATHS = [
     (1, 1, 1),
     (1, 33, 1000),  # one row, several blocks of K in place
     (7, 5, 777),
-    (64, 300, 300),  # in place, the last M that always is
-    (65, 300, 300),  # packed, two blocks of K
-    (200, 200, 200),  # in place: everything fits in L2
+    (30, 200, 150),  # few rows: w in place; of dw, many rows and two strips of short panels
+    (30, 256, 40),  # rows of w a kilobyte apart: packed
+    (64, 300, 300),  # w packed, two blocks of K
+    (144, 40, 300),  # the last M that counts as few rows
+    (200, 200, 200),  # many rows
     (200, 150, 1100),  # many rows, five blocks of K
-    (13, 3100, 20),  # N over one block, in place
-    (70, 3100, 33),  # N over one block, packed
+    (13, 3100, 20),  # N over one block
+    (200, 3100, 33),  # N over one block of packed panels
     (3100, 17, 5),  # M over one block
     (3100, 3100, 1),  # both
     (20000, 3, 2),  # long and thin

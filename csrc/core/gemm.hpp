@@ -120,27 +120,30 @@ CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
 }
 
 // C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
-// in L1. One or two rows of tiles read B in place instead: packing would cost more than it saves.
+// in L1. For a few rows of tiles packing costs more than it saves, and B is read in place; unless its rows
+// are so many bytes apart that they fall on a few sets of a cache: then for a single row of tiles only.
 template <int NV, class T, class A, class Out>
 inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b,
                             const Out& out, T* panel) {
     constexpr ptrdiff_t width = NV * lanes<T>;
     constexpr int MR = NV == tile_vectors ? tile_rows : NV == 4 ? 3 : 1;
-    const ptrdiff_t rows =
-        piece(M, ceil_div(M, MR), 1);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
+    const ptrdiff_t tiles = ceil_div(M, MR), crowded_bytes = 1024;
+    const bool few = tiles <= (b.row * ptrdiff_t(sizeof(T)) % crowded_bytes == 0 ? 1 : 6);
     for (ptrdiff_t j = j0; j < j1; j += width) {
         const ptrdiff_t n = smaller(width, j1 - j);
         if (n < width && NV > tile_vectors)
             return multiply_panels<tile_vectors, T>(M, j, j1, K, a, b, out, panel);
         const T* bp = b.p + j * b.column;
         ptrdiff_t ldb = b.row;
-        if (n < width || b.column != 1 || 2 * rows < M) {
+        if (n < width || b.column != 1 || !few) {
             pack_panel<width, T>(K, n, b.at(0, j), panel);
             bp = panel;
             ldb = width;
         }
-        for (ptrdiff_t i = 0; i < M; i += rows)
-            tile_of<MR, NV, T>(smaller(rows, M - i), K, a.at(i), bp, ldb, out, i, j, n);
+        for (ptrdiff_t i = 0, m, left = tiles; left > 0; i += m, --left) {
+            m = ceil_div(M - i, left);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
+            tile_of<MR, NV, T>(m, K, a.at(i), bp, ldb, out, i, j, n);
+        }
     }
 }
 
@@ -148,7 +151,10 @@ template <class T, class Epilogue>
 inline void gemm_panels(ptrdiff_t M, ptrdiff_t N, ptrdiff_t K, View<T> a, View<T> b, T* c, ptrdiff_t ldc,
                         bool accumulate, const Epilogue& epilogue) {
     constexpr ptrdiff_t NR = tile_columns<T>;
-    const ptrdiff_t width = piece(N, 2 * M * N * K / task_flops, NR), kc_max = k_block(K);
+    // Twice as many pieces as the grain allows, if it allows several: panels are wide, and 3 tasks for 2
+    // threads would leave one of them waiting.
+    const ptrdiff_t grains = 2 * M * N * K / task_flops;
+    const ptrdiff_t width = piece(N, grains > 1 ? 2 * grains : 1, NR), kc_max = k_block(K);
     parallel_for(ceil_div(N, width), [=](ptrdiff_t task) {
         Scratch scratch(block_k * NR * sizeof(T));
         T* const panel = scratch.as<T>();

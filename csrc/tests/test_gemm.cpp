@@ -72,8 +72,9 @@ void test_dense() {
         for (ptrdiff_t D : sizes)
             for (ptrdiff_t H : sizes) check_dense<T>(N, D, H, layout++ % 8);
     // few rows, many rows, several blocks of each dimension
-    const ptrdiff_t shapes[][3] = {{1, 600, 40},   {3, 300, 130}, {145, 257, 35}, {300, 20, 50},
-                                   {20, 10, 3100}, {3100, 3, 18}, {2, 3100, 5}};
+    const ptrdiff_t shapes[][3] = {{1, 600, 40},  {3, 300, 130},  {145, 257, 35},
+                                   {300, 20, 50}, {20, 10, 3100}, {3100, 3, 18},
+                                   {2, 3100, 5},  {30, 150, 200}, {30, 40, 256}};
     for (const auto& s : shapes)
         for (layout = 0; layout < 8; ++layout) check_dense<T>(s[0], s[1], s[2], layout);
 }

@@ -47,15 +47,14 @@ def sgd_update(
         raise ValueError("velocity: expected an array, since momentum is not 0; got None")
     arrays = (parameter,) if velocity is None else (parameter, velocity)
     as_they_are = _kernels.can_update(gradient, *arrays)  # the common case
-    if not as_they_are:
-        gradient = _check_state(parameter, gradient, velocity=velocity)
+    g: Any = gradient if as_they_are else _check_state(parameter, gradient, velocity=velocity)
     if using_reference():
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         parameter, velocity = _plain(parameter, velocity)
-        return reference.sgd_update(parameter, gradient, velocity, **options)  # type: ignore[arg-type]
+        return reference.sgd_update(parameter, g, velocity, **options)  # type: ignore[arg-type]
     work = arrays if as_they_are else _copies(arrays)
     v = None if velocity is None else work[1]
-    _kernels.sgd_update(work[0], gradient, v, lr, momentum, weight_decay, nesterov)
+    _kernels.sgd_update(work[0], g, v, lr, momentum, weight_decay, nesterov)
     _copy_back(work, arrays)
     return None
 
@@ -103,20 +102,17 @@ def adam_update(
     decoupled = as_flag("decoupled", decoupled)
     arrays = (parameter, m, v)
     as_they_are = _kernels.can_update(gradient, *arrays)  # the common case
-    if not as_they_are:
-        gradient = _check_state(parameter, gradient, m=m, v=v)
+    g: Any = gradient if as_they_are else _check_state(parameter, gradient, m=m, v=v)
     if using_reference():
         parameter, m, v = _plain(parameter, m, v)
         return reference.adam_update(
-            parameter, gradient, m, v, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
+            parameter, g, m, v, lr=lr, beta1=beta1, beta2=beta2, eps=eps,
             weight_decay=weight_decay, decoupled=decoupled, step=step,
         )  # fmt: skip
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
     work = arrays if as_they_are else _copies(arrays)
     p, m, v = work
-    _kernels.adam_update(
-        p, gradient, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2
-    )
+    _kernels.adam_update(p, g, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, correction1, correction2)
     _copy_back(work, arrays)
     return None
 

@@ -10,7 +10,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from .._results import Array
-from .._validate import as_floats
+from .._validate import FLOAT32, FLOAT64, as_floats
 
 
 class Layer:
@@ -105,8 +105,10 @@ class Buffer:
 
 def floats(name: str, a: ArrayLike, dtype: np.dtype[Any] | None = None) -> Array:
     """`a` as an array of float32 or float64, or of `dtype`, the one that a layer or loss computes in."""
-    if type(a) is ndarray and (a.dtype is dtype or a.dtype == dtype):
-        return a
+    if type(a) is ndarray:
+        given = a.dtype
+        if given == dtype if dtype is not None else given is FLOAT32 or given is FLOAT64:
+            return a
     (array,) = as_floats(**{name: a})
     converted: Array = array if dtype is None else array.astype(dtype, copy=False)
     return converted
