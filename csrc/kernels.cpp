@@ -3,7 +3,7 @@
 // No templates of the standard library here: an inline function compiled for a newer instruction set
 // could become the one copy that the linker keeps, and crash older machines.
 #include "kernels/activation.hpp"
-#include "kernels/convolution_weights.hpp"
+#include "kernels/convolution.hpp"
 #include "kernels/cross_entropy.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/loss.hpp"

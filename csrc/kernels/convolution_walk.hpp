@@ -85,6 +85,7 @@ struct Walk {
         return weights.p + (h.first_weight + r * h.weight_step) * weights.row +
                (w.first_weight + s * w.weight_step) * weights.column;
     }
+    ptrdiff_t flops() const { return 2 * N * h.out * w.out * h.taps * w.taps * C * K; }
     // Where output (o, p) of image n goes.
     T* output(ptrdiff_t n, ptrdiff_t o, ptrdiff_t p) const {
         return y.p + n * y.image + (h.first_out + o * h.out_step) * y.row +

@@ -5,7 +5,7 @@
 // every tap then reads the same panel of x, shifted: `offsets` says where each pixel's window begins.
 #pragma once
 
-#include "convolution.hpp"
+#include "convolution_walk.hpp"
 
 namespace closedform::CF_ISA {
 namespace {
@@ -162,14 +162,14 @@ struct WeightGradient {
     }
 };
 
-// sum[i] = slots[0][i] + slots[1][i] + ..., n elements in rows of `row`, which lie `sum_row` apart in sum.
+// sum = slots[0] + slots[1] + ..., n_rows by n_columns; rows lie sum_row apart in sum, and `row` in a slot.
 template <class T>
-inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t slot, ptrdiff_t n_slots,
-                      ptrdiff_t n_rows, ptrdiff_t row) {
-    const ptrdiff_t group = larger(1, (1 << 14) / row);
+inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t row, ptrdiff_t slot,
+                      ptrdiff_t n_slots, ptrdiff_t n_rows, ptrdiff_t n_columns) {
+    const ptrdiff_t group = larger(1, (1 << 14) / n_columns);
     parallel_for(ceil_div(n_rows, group), [=](ptrdiff_t task) {
         for (ptrdiff_t i = task * group; i < smaller(n_rows, (task + 1) * group); ++i)
-            for (ptrdiff_t j = 0; j < row; ++j) {
+            for (ptrdiff_t j = 0; j < n_columns; ++j) {
                 T total = slots[i * row + j];
                 for (ptrdiff_t s = 1; s < n_slots; ++s) total += slots[s * slot + i * row + j];
                 sum[i * sum_row + j] = total;
@@ -199,21 +199,9 @@ void conv2d_backward_weights(T* dw, T* db, const T* dy, const T* x, const Convol
                           t0, smaller(c.N * c.h.out, t0 + gradient.chunk_rows), p0,
                           smaller(gradient.panels, p0 + gradient.range_panels));
         });
-        if (chunks > 1) add_slots(dw_g, c.K, slots, slot, chunks, R, K);
-        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, slot, chunks, 1, K);
+        if (chunks > 1) add_slots(dw_g, c.K, slots, K, slot, chunks, R, K);
+        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, K, slot, chunks, 1, K);
     }
-}
-
-// dx, dw, db: null for a gradient that is not wanted.
-template <class T>
-void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
-                     Algorithm algorithm) {
-    if (dx) conv2d_backward_data<T>(dx, dy, w, c, algorithm);
-    if (dw) conv2d_backward_weights<T>(dw, db, dy, x, c);
-    const T one = 1;
-    if (db && !dw)
-        gemm<T>(1, c.K, c.N * c.h.out * c.w.out, {&one, 0, 0}, {dy, c.K, 1}, db, c.K, false,
-                AddBias<T>{nullptr});
 }
 
 }  // namespace
