@@ -52,6 +52,28 @@ def test_bits_of_an_image_do_not_depend_on_its_batch(isa, dtype):
             assert same_bits(cf.conv2d_backward(dy[part], x[part], w, needs=("x",), **options).dx, dx[part])
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "winograd2", "winograd4"])
+def test_bits_with_a_given_algorithm(isa, algorithm):
+    """They depend on neither threads nor batch. ("auto" may choose another algorithm for another batch.)"""
+    rng = np.random.default_rng(2)
+    for N, H, W, C, K in ((9, 4, 4, 40, 72), (5, 21, 10, 17, 33), (4, 30, 31, 64, 65)):
+        x, dy = (rng.normal(size=(N, H, W, n)).astype(np.float32) for n in (C, K))
+        w = rng.normal(size=(3, 3, C, K)).astype(np.float32)
+        options = {"padding": 1, "algorithm": algorithm}
+
+        def both(part, x=x, w=w, dy=dy, options=options):
+            dx = cf.conv2d_backward(dy[part], x[part], w, needs=("x",), **options).dx
+            return cf.conv2d(x[part], w, **options), dx
+
+        y, dx = both(slice(None))
+        for threads in (1, 2, 3, 5, 8):
+            with cf.num_threads(threads):
+                assert all(same_bits(a, b) for a, b in zip(both(slice(None)), (y, dx), strict=True))
+        for i in (0, N // 2, N - 1):
+            part = slice(i, i + 1)
+            assert all(same_bits(a, b[part]) for a, b in zip(both(part), (y, dx), strict=True))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_fused_relu_is_relu(isa, dtype):
     for x, w, _, options in bits_cases(dtype):

@@ -190,7 +190,7 @@ def test_any_convolution_equals_the_twin(dtype, case):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_winograd_is_as_exact_as_told(isa, dtype):
-    """F(2x2) errs at most 4 times as much as the direct sum, which is what "auto" relies on."""
+    """F(2x2) errs at most 4 times as much as the direct sum, which "auto" relies on; F(4x4) as its matrices say."""
     rng = np.random.default_rng(0)
     errors = {"direct": [0.0, 0.0], "winograd2": [0.0, 0.0], "winograd4": [0.0, 0.0], "auto": [0.0, 0.0]}
     for N, H, W, C, K in ((1, 16, 15, 64, 32), (2, 9, 10, 130, 17), (1, 28, 28, 16, 16)):
@@ -204,7 +204,7 @@ def test_winograd_is_as_exact_as_told(isa, dtype):
     for i in range(2):
         assert errors["winograd2"][i] <= 4 * errors["direct"][i]
         assert errors["auto"][i] <= 4 * errors["direct"][i]
-        assert errors["winograd4"][i] <= 30 * errors["direct"][i]
+        assert errors["winograd4"][i] <= 7.14 * errors["direct"][i]
 
 
 def test_algorithm_is_for_filters_of_three_by_three():
