@@ -9,7 +9,9 @@
 #include "kernels/loss.hpp"
 #include "kernels/measure.hpp"
 #include "kernels/moments.hpp"
+#include "kernels/normalization.hpp"
 #include "kernels/optimizer.hpp"
+#include "kernels/pooling.hpp"
 #include "kernels/probability.hpp"
 #include "kernels/table.hpp"
 
@@ -56,6 +58,13 @@ constexpr Kernels<T> make_kernels() {
     k.cross_entropy = cross_entropy<T>;
     k.conv2d = conv2d<T>;
     k.conv2d_backward = conv2d_backward<T>;
+    k.batchnorm = batchnorm<T>;
+    k.batchnorm_backward = batchnorm_backward<T>;
+    k.batchnorm_inference = batchnorm_inference<T>;
+    k.max_pool2d = max_pool2d<T>;
+    k.max_pool2d_backward = max_pool2d_backward<T>;
+    k.avg_pool2d = avg_pool2d<T>;
+    k.avg_pool2d_backward = avg_pool2d_backward<T>;
     k.sgd_update = sgd_update<T>;
     k.adam_update = adam_update<T>;
     k.covariance = covariance<T>;

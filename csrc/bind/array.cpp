@@ -48,5 +48,6 @@ py::array new_array(const Shape& shape) {
 
 template py::array new_array<float>(const Shape&);
 template py::array new_array<double>(const Shape&);
+template py::array new_array<std::int64_t>(const Shape&);
 
 }  // namespace closedform::bind

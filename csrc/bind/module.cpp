@@ -9,6 +9,8 @@ PYBIND11_MODULE(_kernels, m, pybind11::mod_gil_not_used()) {
     bind_activation(m);
     bind_probability(m);
     bind_loss(m);
+    bind_normalization(m);
+    bind_pooling(m);
     bind_optimizer(m);
     bind_validate(m);
     bind_runtime(m);

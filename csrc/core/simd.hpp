@@ -80,6 +80,29 @@ CF_INLINE void store(T* p, Vec<T> v) {
     *reinterpret_cast<typename vector_of<T>::unaligned*>(p) = v;
 }
 
+// A store past the caches, p a multiple of the vector's size: for results too large to be found there again.
+// Such stores come in no order: a task that made some ends with stream_end.
+template <class T>
+CF_INLINE void stream(T* p, Vec<T> v) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(v, reinterpret_cast<Vec<T>*>(p));
+#elif defined(__AVX512F__)
+    __builtin_ia32_movntps512(reinterpret_cast<float*>(p), reinterpret_cast<Vec<float>>(v));
+#elif defined(__AVX__)
+    __builtin_ia32_movntps256(reinterpret_cast<float*>(p), reinterpret_cast<Vec<float>>(v));
+#elif defined(__SSE__)
+    __builtin_ia32_movntps(reinterpret_cast<float*>(p), reinterpret_cast<Vec<float>>(v));
+#else
+    store<T>(p, v);
+#endif
+}
+
+CF_INLINE void stream_end() {
+#if defined(__SSE__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 // The first n lanes (0 <= n <= lanes), the rest filled with `fill`.
 template <class T>
 CF_INLINE Vec<T> load_partial(const T* p, ptrdiff_t n, T fill = T(0)) {
@@ -94,6 +117,17 @@ CF_INLINE void store_partial(T* p, Vec<T> v, ptrdiff_t n) {
     alignas(CF_VECTOR_BYTES) T buffer[lanes<T>];
     store<T>(buffer, v);
     for (ptrdiff_t i = 0; i < n; ++i) p[i] = buffer[i];
+}
+
+// The same where `count` mostly is a whole vector.
+template <class T>
+CF_INLINE Vec<T> load_some(const T* p, ptrdiff_t count, T fill = T(0)) {
+    return count == lanes<T> ? load<T>(p) : load_partial<T>(p, count, fill);
+}
+
+template <class T>
+CF_INLINE void store_some(T* p, Vec<T> v, ptrdiff_t count) {
+    count == lanes<T> ? store<T>(p, v) : store_partial<T>(p, v, count);
 }
 
 // The first n lanes of v, zeros after them.

@@ -15,16 +15,6 @@ CF_INLINE void for_vectors(ptrdiff_t n, const F& f) {
     if (i < n) f(i, n - i);
 }
 
-template <class T>
-CF_INLINE Vec<T> load_some(const T* p, ptrdiff_t count, T fill = T(0)) {
-    return count == lanes<T> ? load<T>(p) : load_partial<T>(p, count, fill);
-}
-
-template <class T>
-CF_INLINE void store_some(T* p, Vec<T> v, ptrdiff_t count) {
-    count == lanes<T> ? store<T>(p, v) : store_partial<T>(p, v, count);
-}
-
 // Rows of one task: enough of them to be worth handing out.
 template <class F>
 inline void for_rows(ptrdiff_t N, ptrdiff_t K, const F& f) {

@@ -99,6 +99,20 @@ struct Kernels {
     void (*conv2d)(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm algorithm, bool relu);
     void (*conv2d_backward)(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
                             Algorithm algorithm);
+    // normalization: x (m, C), all else but y, dy and dx (C,)
+    void (*batchnorm)(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta, ptrdiff_t m,
+                      ptrdiff_t C, double eps);
+    void (*batchnorm_backward)(T* dx, T* dgamma, T* dbeta, const T* dy, const T* x, const T* mean,
+                               const T* rstd, const T* gamma, ptrdiff_t m, ptrdiff_t C);
+    void (*batchnorm_inference)(T* y, const T* x, const T* gamma, const T* beta, const T* mean, const T* var,
+                                ptrdiff_t m, ptrdiff_t C, double eps);
+    // pooling: every window meets a pixel. argmax counts the pixels of an image; backward gives false for one
+    // that it does not have
+    void (*max_pool2d)(T* y, std::int64_t* argmax, const T* x, Pooling p);
+    bool (*max_pool2d_backward)(T* dx, const T* dy, const std::int64_t* argmax, ptrdiff_t N, ptrdiff_t pixels,
+                                ptrdiff_t windows, ptrdiff_t C);
+    void (*avg_pool2d)(T* y, const T* x, Pooling p);
+    void (*avg_pool2d_backward)(T* dx, const T* dy, Pooling p);
     // optimizer: in place
     void (*sgd_update)(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, double lr, double momentum,
                        double weight_decay, bool nesterov);

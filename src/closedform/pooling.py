@@ -11,7 +11,7 @@ from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, MaxPool2d
 from ._validate import as_floats, as_integer, check_out, expect_shape
-from ._windows import Window, as_padding, as_pair, windows
+from ._windows import LIMIT, Window, as_padding, as_pair, windows
 
 Sides: TypeAlias = "int | tuple[int, int]"
 Padding: TypeAlias = "int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str"
@@ -58,6 +58,8 @@ def max_pool2d(
     """
     (x,) = as_floats(x=x)
     h, v = _geometry("x", x.shape, size, stride, padding)
+    if h.n * v.n > LIMIT:  # the kernel counts pixels in 32 bits
+        raise ValueError(f"x: expected images of at most {LIMIT} pixels; got shape {x.shape}")
     if out is not None:
         check_out(out, (x.shape[0], h.n_out, v.n_out, x.shape[3]), x.dtype, x)
     if using_reference():
