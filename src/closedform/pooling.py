@@ -97,9 +97,12 @@ def max_pool2d_backward(dy: ArrayLike, trace: MaxPool2d, *, out: Array | None = 
         )
     if out is not None:
         check_out(out, x_shape, dy.dtype, dy, argmax)
-    if using_reference():
-        return reference.max_pool2d_backward(dy, trace, out=out)
-    return _kernels.max_pool2d_backward(dy, argmax, x_shape, out)
+    if not using_reference():
+        dx = _kernels.max_pool2d_backward(dy, argmax, x_shape, out)
+        if dx is not None:
+            return dx
+    _expect_pixels(argmax, x_shape)
+    return reference.max_pool2d_backward(dy, trace, out=out)
 
 
 def avg_pool2d(
@@ -194,6 +197,16 @@ def _geometry(
     if any(axis.n == 0 and axis.n_out > 0 for axis in (h, v)):
         raise ValueError(f"{x}: expected images with pixels; got shape {x_shape} and padding {padding}")
     return h, v
+
+
+def _expect_pixels(argmax: Array, x_shape: tuple[int, ...]) -> None:
+    pixels = x_shape[1] * x_shape[2]
+    wrong = (argmax < 0) | (argmax >= pixels)
+    if wrong.any():
+        raise ValueError(
+            f"trace.argmax: expected numbers of pixels, less than {pixels} in images of shape {x_shape}; "
+            f"got {argmax[wrong][0]}"
+        )
 
 
 def _as_shape(name: str, value: Any) -> tuple[int, ...]:

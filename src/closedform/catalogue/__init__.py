@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import activation, convolution, cross_entropy, linear, loss, optimizer, pca, probability
+from . import (
+    activation,
+    convolution,
+    cross_entropy,
+    linear,
+    loss,
+    normalization,
+    optimizer,
+    pca,
+    pooling,
+    probability,
+)
 from .compare import Judge, error_in_eps, outputs, traffic
 from .op import BadCall, Bench, Call, Gradient, Op
 
@@ -19,6 +30,8 @@ OPS: tuple[Op, ...] = (
     *probability.OPS,
     *loss.OPS,
     *cross_entropy.OPS,
+    *normalization.OPS,
+    *pooling.OPS,
     *optimizer.OPS,
     *pca.OPS,
 )

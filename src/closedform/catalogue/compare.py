@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._results import Array
-from .op import Call, Op, float_dtype
+from .op import Call, Op, arrays, float_dtype
 
 
 def outputs(op: Op, function: Callable[..., Any], call: Call) -> tuple[Array, ...]:
@@ -21,15 +21,19 @@ def outputs(op: Op, function: Callable[..., Any], call: Call) -> tuple[Array, ..
         for name, a in zip(names, call.args, strict=False)
     ]
     result = function(*args, **call.options)
+    if op.computed:
+        result = tuple(getattr(result, name) for name in op.computed)
     results = result if isinstance(result, tuple) else (result,)
     updated = [a for name, a in zip(names, args, strict=False) if name in op.updates]
     return tuple(np.asarray(a) for a in (*results, *updated) if a is not None)
 
 
 def in_float64(call: Call) -> Call:
-    """The same call with every floating-point array in float64."""
+    """The same call with every floating-point array in float64, those of a trace included."""
 
     def widen(a: Any) -> Any:
+        if isinstance(a, tuple) and hasattr(a, "_fields"):
+            return type(a)(*map(widen, a))
         return a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
 
     return replace(
@@ -65,6 +69,8 @@ def error_in_eps(op: Op, call: Call, got: tuple[Array, ...]) -> float:
 
 @np.errstate(all="ignore")
 def _error(got: Array, want: Array, scale: Array, dtype: np.dtype[Any]) -> float:
+    if want.dtype.kind == "i":  # indices are right or wrong
+        return 0.0 if got.dtype == want.dtype and np.array_equal(got, want) else np.inf
     if got.shape != want.shape or got.dtype != dtype:
         return np.inf
     limits = np.finfo(dtype)
@@ -83,5 +89,4 @@ def _error(got: Array, want: Array, scale: Array, dtype: np.dtype[Any]) -> float
 
 def traffic(call: Call, results: tuple[Array, ...]) -> int:
     """Bytes that a call cannot avoid to move: every input read once, every result written once."""
-    arrays = [a for a in (*call.args, *call.options.values()) if isinstance(a, np.ndarray)]
-    return sum(a.nbytes for a in arrays) + sum(a.nbytes for a in results)
+    return sum(a.nbytes for a in arrays(call)) + sum(a.nbytes for a in results)

@@ -98,6 +98,7 @@ class Op:
     proved_by: str | None = None
     no_gradient: str | None = None
     updates: tuple[str, ...] = ()  # arguments changed in place
+    computed: tuple[str, ...] = ()  # of a trace, the fields that are computed: others are the arguments
     kernels: tuple[str, ...] = ()  # its compiled functions; by default _kernels.<name>
     bound_by: str = "memory"  # what its speed is told in: "memory" GB/s, "arithmetic" GFLOP/s
 
@@ -123,10 +124,19 @@ class Op:
 
 def float_dtype(call: Call) -> np.dtype[Any]:
     """The floating-point type that a call computes in."""
-    arrays = [
-        a for a in (*call.args, *call.options.values()) if isinstance(a, np.ndarray) and a.dtype.kind == "f"
-    ]
-    return np.result_type(*arrays)
+    return np.result_type(*(a for a in arrays(call) if a.dtype.kind == "f"))
+
+
+def arrays(call: Call) -> list[Array]:
+    """The arrays a call is given, one by one. Of a trace without the y, which a backward need not read."""
+    found = []
+    for a in (*call.args, *call.options.values()):
+        if isinstance(a, np.ndarray):
+            found.append(a)
+        elif isinstance(a, tuple) and hasattr(a, "_fields"):
+            fields = zip(a._fields, a, strict=True)
+            found += [b for name, b in fields if name != "y" and isinstance(b, np.ndarray)]
+    return found
 
 
 # -- inputs --

@@ -78,16 +78,28 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _nchw(a: Any) -> Any:
+    """Images with the channels second, as PyTorch has them, and last in memory, as they are here."""
+    return torch.from_numpy(a.copy()).permute(0, 3, 1, 2)
+
+
+def _nhwc(result: Any) -> tuple[Array, ...]:
+    results = result if isinstance(result, tuple) else (result,)
+    return _arrays(tuple(a.permute(0, 2, 3, 1) if a.dim() == 4 else a for a in results))
+
+
 def _convolution(name: str, call: Call) -> Job:
     """Images and filters in the memory format that is fast: channels last, as ours are."""
-    *images, filters = (torch.from_numpy(a.copy()) for a in call.args)
-    images = [a.permute(0, 3, 1, 2) for a in images]
-    filters = filters.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    *images, filters = call.args
+    images = [_nchw(a) for a in images]
+    filters = (
+        torch.from_numpy(filters.copy()).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    )
     stride, padding, groups = (call.options[option] for option in ("stride", "padding", "groups"))
     if name == "conv2d":
         (x,) = images
         forward = partial(F.conv2d, x, filters, stride=stride, padding=padding, groups=groups)
-        return Job(forward, lambda: _arrays(forward().permute(0, 2, 3, 1)))
+        return Job(forward, lambda: _nhwc(forward()))
     dy, x = images
     sizes = ([filters.shape[0]], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, [True] * 3)
     backward = partial(aten.convolution_backward, dy, x, filters, *sizes)
@@ -99,9 +111,57 @@ def _convolution(name: str, call: Call) -> Job:
     return Job(backward, check)
 
 
+def _batchnorm(name: str, call: Call) -> Job:
+    x = _nchw(call.args[0])
+    if name == "batchnorm_backward":
+        trace = call.args[1]
+        gamma, mean, rstd = (torch.from_numpy(a) for a in (trace.gamma, trace.mean, trace.rstd))
+        rest = (None, None, mean, rstd, True, 1e-5, [True] * 3)
+        run = partial(aten.native_batch_norm_backward, x, _nchw(trace.x), gamma, *rest)
+    else:
+        gamma, beta, *given = (torch.from_numpy(a) for a in call.args[1:])
+        run = partial(aten.native_batch_norm, x, gamma, beta, *(given or (None, None)), not given, 0.1, 1e-5)
+    return Job(run, lambda: _nhwc(run() if name != "batchnorm_inference" else run()[0]))
+
+
+def _pooling(name: str, call: Call) -> Job:
+    first = _nchw(call.args[0])
+    if (
+        name == "max_pool2d_backward"
+    ):  # any window that fits the two shapes will do: it is the indices that count
+        trace = call.args[1]
+        stride = trace.x_shape[1] // first.shape[2]
+        size, padding = trace.x_shape[1] - (first.shape[2] - 1) * stride, 0
+    else:
+        size = call.args[-1]
+        stride, padding = call.options.get("stride", size), call.options.get("padding", 0)
+    window = [size] * 2, [stride] * 2, [padding] * 2
+    if name == "max_pool2d":
+        run = partial(aten.max_pool2d_with_indices, first, *window)
+    elif name == "max_pool2d_backward":
+        x = _nchw(np.empty(trace.x_shape, call.args[0].dtype))
+        run = partial(
+            aten.max_pool2d_with_indices_backward, first, x, *window, [1, 1], False, _nchw(trace.argmax)
+        )
+    elif name == "avg_pool2d":
+        run = partial(aten.avg_pool2d, first, *window)
+    else:
+        x = _nchw(np.empty(call.args[1], call.args[0].dtype))
+        run = partial(aten.avg_pool2d_backward, first, x, *window, False, True, None)
+    return Job(run, lambda: _nhwc(run()))
+
+
+# Ops on images, that PyTorch wants with axes of another order.
+IMAGES = {
+    **{f"conv2d{form}": _convolution for form in ("", "_backward")},
+    **{f"batchnorm{form}": _batchnorm for form in ("", "_backward", "_inference")},
+    **{f"{kind}_pool2d{form}": _pooling for kind in ("max", "avg") for form in ("", "_backward")},
+}
+
+
 def prepare(name: str, call: Call) -> Job | None:
-    if name in ("conv2d", "conv2d_backward"):
-        return _convolution(name, call)
+    if name in IMAGES:
+        return IMAGES[name](name, call)
     if name in ("sgd_update", "adam_update"):
         return Job(_optimizer(name, call)[0], lambda: _checked_step(name, call))
     if name not in FUNCTIONS or (call.options and name != "relu"):
