@@ -6,13 +6,43 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import statistics
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from closedform import get_backend, get_num_threads, nn, use_backend
 
 DATA = {"digits": "1797 handwritten digits of 8 x 8 pixels, from scikit-learn"}
-HIDDEN = 128
+
+
+class Recipe(NamedTuple):
+    """A model for 8 x 8 images of 10 classes, and how it is trained if the options do not say otherwise."""
+
+    layers: Callable[[str], list[nn.Layer]]  # of a dtype
+    image: tuple[int, ...]  # the shape that the first layer expects of an image
+    optimizer: Callable[[float], nn.Optimizer]  # of a learning rate
+    lr: float
+    epochs: int
+
+
+def _mlp(dtype: str) -> list[nn.Layer]:
+    return [nn.Dense(64, 128, dtype=dtype), nn.ReLU(), nn.Dense(128, 10, dtype=dtype)]
+
+
+def _cnn(dtype: str) -> list[nn.Layer]:
+    def block(C: int, K: int) -> list[nn.Layer]:
+        convolution = nn.Conv2d(C, K, 3, padding="same", bias=False, dtype=dtype)  # BatchNorm has a bias
+        return [convolution, nn.BatchNorm(K, dtype=dtype), nn.ReLU()]
+
+    pooled = [*block(1, 16), *block(16, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2)]
+    return [*pooled, nn.Flatten(), nn.Dense(2 * 2 * 64, 10, dtype=dtype)]
+
+
+MODELS = {
+    "mlp": Recipe(_mlp, (64,), lambda lr: nn.SGD(lr=lr, momentum=0.9), lr=0.1, epochs=30),
+    "cnn": Recipe(_cnn, (8, 8, 1), lambda lr: nn.AdamW(lr=lr), lr=2e-3, epochs=10),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data", choices=DATA, help="; ".join(f"{name}: {what}" for name, what in DATA.items())
     )
-    parser.add_argument("--epochs", type=_at_least(0), default=30, help="times over the data (%(default)s)")
+    parser.add_argument("--model", choices=MODELS, default="mlp", help="dense or convolutional (%(default)s)")
+    parser.add_argument("--epochs", type=_at_least(0), help=f"times over the data ({_defaults('epochs')})")
     parser.add_argument("--batch-size", type=_at_least(1), default=32, help="samples a step (%(default)s)")
-    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (%(default)s)")
+    parser.add_argument("--lr", type=float, help=f"learning rate ({_defaults('lr')})")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="of split, weights, order (%(default)s)")
     parser.add_argument(
         "--backend",
@@ -30,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compiled kernels (default) or their NumPy twins",
     )
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
+    parser.add_argument(
+        "--no-compare", action="store_true", help="do not time an epoch on the other backend as well"
+    )
     parser.add_argument("--save", metavar="PATH", help="write the trained model there (safetensors)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
 
@@ -55,30 +89,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_digits(args: argparse.Namespace, *, quiet: bool) -> tuple[dict[str, Any], nn.Sequential]:
-    """Train an MLP on three quarters of the digits; test it on the rest, which it never saw."""
+    """Train a model on three quarters of the digits; test it on the rest, which it never saw."""
+    recipe = MODELS[args.model]
     x, y, x_test, y_test = load_digits(args.seed)
-    layers = nn.Dense(64, HIDDEN, dtype=args.dtype), nn.ReLU(), nn.Dense(HIDDEN, 10, dtype=args.dtype)
-    model = nn.Sequential(*layers, seed=args.seed)
-    loss = nn.CrossEntropy()
+    x, x_test = (images.reshape(-1, *recipe.image) for images in (x, x_test))
+    data = x, y, x_test, y_test
+    model = nn.Sequential(recipe.layers(args.dtype), seed=args.seed)
     if not quiet:
         print(f"{DATA['digits']}: {len(x)} to train on, {len(x_test)} to test")
         print(f"{model!r}\nbackend {get_backend()}, {get_num_threads()} threads")
-    history = nn.fit(
-        model,
-        x,
-        y,
-        loss=loss,
-        optimizer=nn.SGD(lr=args.lr, momentum=0.9),
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        validation=(x_test, y_test),
-        callbacks=() if quiet else (_print_epoch,),
-        progress=not quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
-        seed=args.seed,
-    )
-    _, accuracy = nn.evaluate(model, loss, x_test, y_test)
+    epochs = recipe.epochs if args.epochs is None else args.epochs
+    history = _fit(model, data, args, epochs, quiet=quiet)
+    _, accuracy = nn.evaluate(model, nn.CrossEntropy(), x_test, y_test)
     report = {
         "data": "digits",
+        "model": args.model,
         "backend": get_backend(),
         "dtype": args.dtype,
         "threads": get_num_threads(),
@@ -90,7 +115,39 @@ def train_digits(args: argparse.Namespace, *, quiet: bool) -> tuple[dict[str, An
         "history": history,
         "stopped": history.stopped,
     }
+    if history.n_epochs and not history.stopped and not args.no_compare:
+        report |= _comparison(history, data, args)
     return report, model
+
+
+def _fit(model: nn.Layer, data: Any, args: argparse.Namespace, epochs: int, *, quiet: bool) -> nn.History:
+    recipe = MODELS[args.model]
+    x, y, x_test, y_test = data
+    return nn.fit(
+        model,
+        x,
+        y,
+        loss=nn.CrossEntropy(),
+        optimizer=recipe.optimizer(recipe.lr if args.lr is None else args.lr),
+        epochs=epochs,
+        batch_size=args.batch_size,
+        validation=(x_test, y_test),
+        callbacks=() if quiet else (_print_epoch,),
+        progress=not quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
+        seed=args.seed,
+    )
+
+
+def _comparison(history: nn.History, data: Any, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Seconds per epoch: the median of those just trained, and one of a new model on the other backend."""
+    here = get_backend()
+    other = "reference" if here == "compiled" else "compiled"
+    model = nn.Sequential(MODELS[args.model].layers(args.dtype), seed=args.seed)
+    with use_backend(other):
+        once = _fit(model, data, args, 1, quiet=True)
+    if not once.n_epochs:  # interrupted
+        return {}
+    return {"seconds_per_epoch": {here: statistics.median(history.seconds), other: once.seconds[0]}}
 
 
 def load_digits(seed: int) -> tuple[Any, Any, Any, Any]:
@@ -122,10 +179,22 @@ def _summary(report: dict[str, Any]) -> str:
     saved = f"\nsaved to {report['saved']}" if "saved" in report else ""
     stopped = f" ({report['stopped']})" if report["stopped"] else ""
     epochs = f"{report['history'].n_epochs} epochs{stopped}"
+    compared = ""
+    if "seconds_per_epoch" in report:
+        ours, twins = (report["seconds_per_epoch"][backend] for backend in ("compiled", "reference"))
+        ratio = twins / ours
+        compared = (
+            f"\nepoch: {ours:.2g} s compiled, {twins:.2g} s on the NumPy twins "
+            f"({ratio:.{1 if ratio < 10 else 0}f}x)"
+        )
     return (
         f"test accuracy {report['test_accuracy']:.2%} after {epochs}, "
-        f"{report['seconds']:.2f} s, {report['n_parameters']:,} parameters{saved}"
+        f"{report['seconds']:.2f} s, {report['n_parameters']:,} parameters{compared}{saved}"
     )
+
+
+def _defaults(option: str) -> str:
+    return ", ".join(f"{name} {getattr(recipe, option):g}" for name, recipe in MODELS.items())
 
 
 def _at_least(low: int) -> Any:

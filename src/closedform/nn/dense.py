@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from .._results import Array
 from .._validate import FLOAT32, FLOAT64, one_of
 from ..linear import INPUTS, dense, dense_backward
-from .layer import Buffer, Layer, floats
+from .layer import Buffer, Layer, floats, inputs
 
 INITS = ("he", "glorot", "zeros")
 
@@ -76,7 +76,7 @@ class Dense(Layer):
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
         """y = x @ w + b, of shape (..., H), for x (..., D)."""
-        x = self._input(x, training)
+        x = inputs(x, self.dtype, self._converted if training else None)
         if x.shape[-1:] != self.w.shape[:1]:
             raise ValueError(
                 f"x: expected shape (..., {self.w.shape[0]}), the inputs of {self!r}; got {x.shape}"
@@ -119,17 +119,6 @@ class Dense(Layer):
         bias = "" if self.b is not None else ", bias=False"
         dtype = "" if self.dtype == FLOAT32 else f", dtype={self.dtype}"
         return f"Dense({D}, {H}{bias}{dtype})"
-
-    def _input(self, x: ArrayLike, training: bool) -> Array:
-        """x in the layer's dtype. Data of another dtype, such as bytes, are converted batch by batch."""
-        if type(x) is np.ndarray and x.dtype == self.dtype:
-            return x
-        given = floats("x", x)
-        if given.dtype == self.dtype or not training:
-            return floats("x", given, self.dtype)
-        converted = self._converted(given.shape, self.dtype)
-        np.copyto(converted, given, casting="same_kind")
-        return converted
 
 
 def variance(init: str, D: int, H: int) -> float:

@@ -1,4 +1,4 @@
-"""Models in files: the parameters as safetensors, the architecture as JSON in the header. Never pickle."""
+"""Models in files: parameters and state as safetensors, the architecture as JSON in the header. Never pickle."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import activations, dense, layers
+from .._results import Array
+from . import activations, convolution, dense, layers, normalization, pooling
 from .layer import Layer
 from .layers import Sequential
 
@@ -24,6 +25,10 @@ KINDS: dict[str, type[Layer]] = {
         activations.Sigmoid,
         activations.Softplus,
         activations.Tanh,
+        convolution.Conv2d,
+        normalization.BatchNorm,
+        pooling.AvgPool2d,
+        pooling.MaxPool2d,
     )
 }
 
@@ -31,8 +36,9 @@ KINDS: dict[str, type[Layer]] = {
 def save(model: Layer, path: str | os.PathLike[str]) -> None:
     """Write a model to `path`, as a safetensors file, from which `load` rebuilds it bit for bit.
 
-    Any safetensors reader can open the parameters. What training keeps besides (gradients, the state of
-    dropout and of the optimiser) is not saved. The file appears complete or not at all.
+    Any safetensors reader can open the parameters and the state, such as running statistics. What training keeps
+    besides (gradients, random streams, the state of the optimiser) is not saved. The file appears complete or
+    not at all.
 
     Raises TypeError for layers that are not of closedform.nn, OSError where the file cannot be written,
     ImportError without safetensors (`pip install "closedform[train]"`).
@@ -41,10 +47,10 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
 
     numpy = _safetensors("numpy")
     metadata = {KEY: json.dumps({"version": VERSION, "model": _describe(model)})}
-    parameters = {name: np.ascontiguousarray(p) for name, p in model.parameters().items()}
+    arrays = {name: np.ascontiguousarray(a) for name, a in _arrays(model).items()}
     part = os.fspath(path) + ".part"
     with open(part, "wb") as file:
-        file.write(numpy.save(parameters, metadata))
+        file.write(numpy.save(arrays, metadata))
     os.replace(part, path)
 
 
@@ -74,14 +80,21 @@ def load(path: str | os.PathLike[str]) -> Layer:
         model = _build(architecture["model"])
     except (KeyError, TypeError, ValueError, MemoryError, RecursionError) as e:
         raise ValueError(f"path: expected an architecture of closedform.nn in {str(path)!r}; {e}") from e
-    parameters = model.parameters()
-    expected = {name: (p.shape, p.dtype) for name, p in parameters.items()}
+    places = _arrays(model)
+    expected = {name: (p.shape, p.dtype) for name, p in places.items()}
     came = {name: (a.shape, a.dtype) for name, a in arrays.items()}
     if came != expected:
-        raise ValueError(f"path: expected the parameters {expected}, from the architecture; got {came}")
-    for name, p in parameters.items():
+        raise ValueError(
+            f"path: expected the parameters and state {expected}, from the architecture; got {came}"
+        )
+    for name, p in places.items():
         p[...] = arrays[name]
     return model
+
+
+def _arrays(model: Layer) -> dict[str, Array]:
+    """All that makes inference what it is: the names of parameters and state are distinct."""
+    return {**model.parameters(), **model.state()}
 
 
 def _describe(layer: Layer) -> dict[str, Any]:

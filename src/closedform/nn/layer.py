@@ -49,6 +49,12 @@ class Layer:
         """Name -> gradient, for the names of `parameters()`: zeros before the first `backward`."""
         return {}
 
+    def state(self) -> dict[str, Array]:
+        """Name -> array: what inference needs besides the parameters, and training does not learn by gradients, such as
+        the running statistics of `BatchNorm`. Live arrays, saved with the model; not counted as parameters.
+        """
+        return {}
+
     @property
     def n_parameters(self) -> int:
         """How many numbers the layer learns."""
@@ -111,4 +117,16 @@ def floats(name: str, a: ArrayLike, dtype: np.dtype[Any] | None = None) -> Array
             return a
     (array,) = as_floats(**{name: a})
     converted: Array = array if dtype is None else array.astype(dtype, copy=False)
+    return converted
+
+
+def inputs(x: ArrayLike, dtype: np.dtype[Any], memory: Buffer | None) -> Array:
+    """x in a layer's dtype: data of another, such as bytes, are converted batch by batch, to `memory` if given."""
+    if type(x) is ndarray and x.dtype == dtype:
+        return x
+    given = floats("x", x)
+    if given.dtype == dtype or memory is None:
+        return floats("x", given, dtype)
+    converted = memory(given.shape, dtype)
+    np.copyto(converted, given, casting="same_kind")
     return converted

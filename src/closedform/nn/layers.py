@@ -99,6 +99,9 @@ class Sequential(Layer):
     def gradients(self) -> dict[str, Array]:
         return {f"{i}.{name}": g for i, l in enumerate(self.layers) for name, g in l.gradients().items()}  # noqa: E741
 
+    def state(self) -> dict[str, Array]:
+        return {f"{i}.{name}": a for i, l in enumerate(self.layers) for name, a in l.state().items()}  # noqa: E741
+
     def reset(self, rng: np.random.Generator) -> None:
         for layer, own in zip(self.layers, rng.spawn(len(self.layers)), strict=True):
             layer.reset(own)
