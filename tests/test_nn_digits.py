@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import re
 
 import numpy as np
 import pytest
@@ -40,6 +41,35 @@ def test_one_loss_curve_on_both_backends(capsys):
     for curve in ("loss", "val_loss"):
         rtol = 1000 * np.finfo(np.float64).eps
         np.testing.assert_allclose(ours["history"][curve], twin["history"][curve], rtol=rtol)
+
+
+def test_a_convolutional_network_reaches_98_5_percent(capsys):
+    assert train.run(arguments("--json", "--model", "cnn", "--no-compare")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["test_accuracy"] >= 0.985
+    assert report["seconds"] < 20
+    assert "seconds_per_epoch" not in report
+
+
+def test_one_loss_curve_of_a_convolutional_network_on_both_backends(capsys):
+    options = "--model", "cnn", "--epochs", "1", "--dtype", "float64", "--no-compare"
+    ours, twin = run_on_both_backends(capsys, *options)
+    for curve in ("loss", "val_loss"):
+        rtol = 1000 * np.finfo(np.float64).eps
+        np.testing.assert_allclose(ours["history"][curve], twin["history"][curve], rtol=rtol)
+
+
+def test_epochs_are_compared_with_those_of_the_other_backend(capsys):
+    for report in run_on_both_backends(capsys, "--epochs", "3"):
+        seconds = report["seconds_per_epoch"]
+        assert list(seconds) == [report["backend"], *({"compiled", "reference"} - {report["backend"]})]
+        assert seconds[report["backend"]] == sorted(report["history"]["seconds"])[1]
+    assert train.run(arguments("--epochs", "1")) == 0
+    assert re.search(
+        r"\nepoch: [\d.e-]+ s compiled, [\d.e-]+ s on the NumPy twins \([\d.]+x\)\n", capsys.readouterr().out
+    )
+    assert train.run(arguments("--epochs", "0")) == 0
+    assert "epoch:" not in capsys.readouterr().out
 
 
 def test_report_and_saved_model(capsys, tmp_path):
@@ -83,7 +113,9 @@ def test_a_path_that_cannot_be_written(capsys, tmp_path):
     assert "closedform train: --save: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["--epochs=-1", "--batch-size=0", "--seed=x", "--backend=gpu"])
+@pytest.mark.parametrize(
+    "option", ["--epochs=-1", "--batch-size=0", "--seed=x", "--backend=gpu", "--model=rnn"]
+)
 def test_bad_options(option, capsys):
     with pytest.raises(SystemExit) as stopped:
         arguments(option)

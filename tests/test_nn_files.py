@@ -25,14 +25,37 @@ def build():
     )
 
 
-@pytest.mark.parametrize("model", [build(), nn.Dense(3, 2, seed=0), nn.Tanh(), nn.Sequential()], ids=str)
+def build_for_images():
+    """With statistics as after training."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, (3, 2), stride=(1, 2), padding=((0, 1), (2, 0)), groups=2, init="glorot"),
+        nn.BatchNorm(4, momentum=0.97, convention="keras", eps=1e-3, running_var="biased"),
+        nn.Sequential(
+            nn.MaxPool2d(3, 2, padding=1),
+            nn.Conv2d(4, 3, 2, dilation=(2, 1), bias=False, activation="relu", dtype="float64"),
+            nn.BatchNorm(3, dtype="float64"),
+        ),
+        nn.AvgPool2d((1, 2), stride=1),
+        seed=0,
+    )
+    rng = np.random.default_rng(0)
+    for norm in (model[1], model[2][2]):
+        norm.mean[...], norm.var[...] = rng.standard_normal(norm.mean.size), rng.uniform(1, 2, norm.var.size)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model", [build(), build_for_images(), nn.Dense(3, 2, seed=0), nn.Tanh(), nn.Sequential()], ids=str
+)
 def test_round_trip(model, tmp_path):
     path = tmp_path / "model.safetensors"
     nn.save(model, str(path))
     loaded = nn.load(path)
     assert repr(loaded) == repr(model)
     assert list(loaded.parameters()) == list(model.parameters())
-    for p, q in zip(model.parameters().values(), loaded.parameters().values(), strict=True):
+    assert list(loaded.state()) == list(model.state())
+    arrays, came = model.parameters() | model.state(), loaded.parameters() | loaded.state()
+    for p, q in zip(arrays.values(), came.values(), strict=True):
         assert p.dtype == q.dtype
         assert p.tobytes() == q.tobytes()
         assert q.flags.writeable
@@ -49,6 +72,17 @@ def test_loaded_models_compute_and_train(tmp_path):
     np.testing.assert_array_equal(loaded(x), model(x))
     nn.train_step(loaded, nn.SquaredError(), nn.Adam(), x, np.zeros((4, 4)))
     assert not np.array_equal(loaded(x), model(x))
+
+
+def test_inference_of_a_loaded_model_is_that_of_the_saved(tmp_path):
+    model = build_for_images()
+    x = np.random.default_rng(1).standard_normal((3, 9, 8, 2)).astype(np.float32)
+    nn.save(model, tmp_path / "m")
+    np.testing.assert_array_equal(nn.load(tmp_path / "m")(x), model(x))
+    nn.save(nn.fold_batchnorm(model), tmp_path / "folded")
+    folded = nn.load(tmp_path / "folded")
+    assert folded.state().keys() == {"1.2.mean", "1.2.var"}  # after a ReLU, it does not fold
+    np.testing.assert_array_equal(folded(x), nn.fold_batchnorm(model)(x))
 
 
 def test_any_reader_can_open_the_parameters(tmp_path):
@@ -68,6 +102,9 @@ def test_layers_from_elsewhere_are_not_saved(tmp_path):
 
 
 ARRAYS = {"w": np.zeros((3, 2), np.float32), "b": np.zeros(2, np.float32)}
+NORM = {"layer": "BatchNorm", "features": 2}
+NORM_ARRAYS = {name: np.ones(2, np.float32) for name in ("gamma", "beta", "mean", "var")}
+CONV = {"layer": "Conv2d", "in_channels": 3, "out_channels": 2, "kernel_size": 1}
 DENSE = {"layer": "Dense", "in_features": 3, "out_features": 2}
 
 
@@ -90,6 +127,12 @@ def described(model, version=1) -> str:
         ({"w": ARRAYS["w"]}, described(DENSE), "expected the parameters"),
         (ARRAYS | {"c": np.zeros(1)}, described(DENSE), "expected the parameters"),
         (ARRAYS, described(DENSE | {"dtype": "float64"}), "expected the parameters"),
+        (ARRAYS, described(CONV), "expected the parameters"),
+        (ARRAYS, described(CONV | {"kernel_size": [2**31 - 1, 2**31 - 1]}), "expected an architecture"),
+        (ARRAYS, described(CONV | {"padding": {"top": 1}}), "expected an architecture"),
+        ({"gamma": ARRAYS["b"], "beta": ARRAYS["b"]}, described(NORM), "expected the parameters and state"),
+        (NORM_ARRAYS | {"var": np.ones(3, np.float32)}, described(NORM), "expected the parameters and state"),
+        (NORM_ARRAYS, described(NORM | {"momentum": 0.1}), "expected an architecture.*convention"),
     ],
 )
 def test_foreign_files(arrays, architecture, message, tmp_path):

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .._results import Array
 from .._validate import FLOAT32, one_of
-from .._windows import Pair, as_padding, as_pair
+from .._windows import Pair, as_padding, as_pair, windows
 from ..activation import relu_backward
-from ..convolution import Padding, Sides, conv2d, conv2d_backward, conv2d_output_shape
+from ..convolution import Padding, Sides, conv2d, conv2d_backward
 from .dense import INITS, count, float_dtype, variance
 from .layer import Buffer, Layer, floats, inputs
 
@@ -104,9 +104,21 @@ class Conv2d(Layer):
             raise ValueError(f"x: expected shape (N, H, W, {C}), the inputs of {self!r}; got {x.shape}")
         y = None
         if training:
-            y = self._y_memory(conv2d_output_shape(x.shape, self.w.shape, **self._options), self.dtype)
+            y = self._y_memory(self._y_shape(x), self.dtype)
             self._x, self._y = x, y
         return conv2d(x, self.w, self.b, activation=self.activation, **self._options, out=y)
+
+    def _y_shape(self, x: Array) -> tuple[int, ...]:
+        """(N, H', W', K); `cf.conv2d_output_shape` would speak of x_shape where x is too small."""
+        h, w = windows(
+            x.shape,
+            (self.w.shape[0], self.w.shape[1]),
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            window=f"w of shape {self.w.shape}",
+        )
+        return x.shape[0], h.n_out, w.n_out, self.w.shape[3]
 
     def backward(self, dy: ArrayLike) -> Array:
         """Write dw and db; return dx."""
