@@ -58,6 +58,14 @@ CF_INLINE void transpose_block(const T* from, ptrdiff_t from_row, T* to, ptrdiff
     for (int k = 0; k < lanes<T>; ++k) store<T>(to + k * to_row, r[k]);
 }
 
+// n elements. Not memcpy: for a few KB that uses `rep movsb`, which leaves nothing in the cache.
+template <class T>
+CF_INLINE void copy(T* to, const T* from, ptrdiff_t n) {
+    ptrdiff_t i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) store<T>(to + i, load<T>(from + i));
+    for (; i < n; ++i) to[i] = from[i];
+}
+
 // One panel [K][P] of the K x n matrix src (n <= P): panel[k][j] = src(k, j), zero for j >= n.
 // Serves B (P = tile_columns) and, transposed, A (P = tile_rows).
 template <int P, class T>

@@ -62,7 +62,7 @@ struct Strips {
         const T* from = walk.x.p + n * walk.x.image + i * walk.x.row + (first + begin) * walk.x.pixel;
         __builtin_memset(to, 0, begin * C * sizeof(T));
         if (walk.x.pixel == C)
-            __builtin_memcpy(to + begin * C, from, (end - begin) * C * sizeof(T));
+            copy(to + begin * C, from, (end - begin) * C);
         else
             for (ptrdiff_t p = begin; p < end; ++p, from += walk.x.pixel)
                 for (ptrdiff_t c = 0; c < C; ++c) to[p * C + c] = from[c];

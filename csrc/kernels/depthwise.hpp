@@ -21,12 +21,6 @@ inline Walk<T> depthwise_walk(Walk<T> walk) {
     return walk;
 }
 
-// A multiple of the vector's length: memory that whole vectors read is allocated, and strips copied, to this.
-template <class T>
-CF_INLINE ptrdiff_t whole_vectors(ptrdiff_t C) {
-    return ceil_div(C, lanes<T>) * lanes<T>;
-}
-
 // P pixels of y, all channels: y = max(sum over taps of x * w + b, low). filters: b, then each tap, [1 +
 // taps][row].
 template <int P, class T>
@@ -70,7 +64,7 @@ inline Strips<T> depthwise_strips(const Walk<T>& walk) {
 
 template <class T>
 inline void depthwise(const Walk<T>& walk, const T* b, bool relu) {
-    const ptrdiff_t C = walk.C, row = whole_vectors<T>(C), taps = walk.h.taps * walk.w.taps;
+    const ptrdiff_t C = walk.C, row = ceil_div(C, lanes<T>) * lanes<T>, taps = walk.h.taps * walk.w.taps;
     const Strips<T> strips = depthwise_strips(walk);
     Scratch padded((1 + taps) * row * sizeof(T)), list(taps * sizeof(ptrdiff_t));
     T* const filters = padded.as<T>();
@@ -92,40 +86,56 @@ inline void depthwise(const Walk<T>& walk, const T* b, bool relu) {
     });
 }
 
-// sums [M][row] += sum over pixels of dy * x, for the m <= M taps from `offsets` on and the channels from c
-// on.
-template <int M, class T>
-CF_INLINE void correlate(ptrdiff_t m, const Pixel<T>* pixels, const T* dy, ptrdiff_t count,
-                         const ptrdiff_t* offsets, ptrdiff_t C, ptrdiff_t c, T* sums, ptrdiff_t row) {
-    if constexpr (M > 1)
-        if (m < M) return correlate<M - 1, T>(m, pixels, dy, count, offsets, C, c, sums, row);
-    Vec<T> acc[M];
-    const bool whole = C - c >= lanes<T>;
-#pragma GCC unroll 16
-    for (int t = 0; t < M; ++t) acc[t] = load<T>(sums + t * row);
+// Steps in memory, in elements: from a row of taps to the next in the strip, from a tap to the next, and the
+// same in the sums.
+struct TapSteps {
+    ptrdiff_t row, tap, sums_row, sums_tap;
+};
+
+// sums += sum over pixels of dy * x, for rows <= R by columns <= S taps and the n channels from c on.
+template <int R, int S, class T>
+CF_INLINE void correlate(ptrdiff_t rows, ptrdiff_t columns, const Pixel<T>* pixels, ptrdiff_t offset,
+                         const T* dy, ptrdiff_t C, ptrdiff_t n, ptrdiff_t count, T* sums,
+                         const TapSteps& steps) {
+    if constexpr (R > 1)
+        if (rows < R)
+            return correlate<R - 1, S, T>(rows, columns, pixels, offset, dy, C, n, count, sums, steps);
+    if constexpr (S > 1)
+        if (columns < S)
+            return correlate<R, S - 1, T>(rows, columns, pixels, offset, dy, C, n, count, sums, steps);
+    const ptrdiff_t row = steps.row, tap = steps.tap;
+    Vec<T> acc[R][S] = {};
     do {
-        const Vec<T> g = whole ? load<T>(dy) : load_partial<T>(dy, C - c);
-        const T* const x = (pixels++)->patch + c;
-#pragma GCC unroll 16
-        for (int t = 0; t < M; ++t) acc[t] += g * load<T>(x + offsets[t]);
+        const Vec<T> g = n >= lanes<T> ? load<T>(dy) : load_partial<T>(dy, n);
+        const T* const x = (pixels++)->patch + offset;
+#pragma GCC unroll 3
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+            for (int s = 0; s < S; ++s) acc[r][s] += g * load<T>(x + r * row + s * tap);
         dy += C;
     } while (--count);
-#pragma GCC unroll 16
-    for (int t = 0; t < M; ++t) store<T>(sums + t * row, acc[t]);
+#pragma GCC unroll 3
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 3
+        for (int s = 0; s < S; ++s) {
+            T* const to = sums + r * steps.sums_row + s * steps.sums_tap;
+            store<T>(to, load<T>(to) + acc[r][s]);
+        }
 }
 
 // Every task adds up its strips in a slot of its own; the slots are added in order.
 template <class T>
 void depthwise_backward_weights(T* dw, const T* dy, const T* x, const Convolution& c) {
-    constexpr ptrdiff_t M = 9, most_slots = 16;
+    constexpr int most = 3;  // rows and columns of taps at a time: 3 x 3 sums fit in 16 registers
+    constexpr ptrdiff_t most_slots = 16;
     const Walk<T> walk = depthwise_walk(forward_walk<T>(dw, x, dw, c, 0));  // y is not written
-    const ptrdiff_t C = c.C, row = whole_vectors<T>(C), taps = walk.h.taps * walk.w.taps, slot = taps * row;
+    const ptrdiff_t C = c.C, row = ceil_div(C, lanes<T>) * lanes<T>, taps = walk.h.taps * walk.w.taps,
+                    slot = taps * row;
     const Strips<T> strips = depthwise_strips(walk);
     const ptrdiff_t each = ceil_div(strips.count, most_slots), n_slots = ceil_div(strips.count, each);
-    Scratch partial(n_slots * slot * sizeof(T)), list(taps * sizeof(ptrdiff_t));
+    const TapSteps steps{strips.offset(1, 0), strips.offset(0, 1), walk.w.taps * row, row};
+    Scratch partial(n_slots * slot * sizeof(T));
     T* const slots = partial.as<T>();
-    ptrdiff_t* const offsets = list.as<ptrdiff_t>();
-    tap_offsets(strips, offsets);
     parallel_for(n_slots, [=, &strips](ptrdiff_t task) {
         Scratch strip((strips.size + lanes<T>)*sizeof(T)), list(strips.pixels * sizeof(Pixel<T>));
         const Pixel<T>* const pixels = list.as<Pixel<T>>();
@@ -135,9 +145,11 @@ void depthwise_backward_weights(T* dw, const T* dy, const T* x, const Convolutio
             const ptrdiff_t count = strips.load(strip.as<T>(), list.as<Pixel<T>>(), i);
             const T* const g = dy + i * strips.rows * walk.w.out * C;
             for (ptrdiff_t k = 0; k < C; k += lanes<T>)
-                for (ptrdiff_t t = 0; t < taps; t += M)
-                    correlate<M, T>(smaller(M, taps - t), pixels, g + k, count, offsets + t, C, k,
-                                    sums + t * row + k, row);
+                for (ptrdiff_t r = 0; r < walk.h.taps; r += most)
+                    for (ptrdiff_t q = 0; q < walk.w.taps; q += most)
+                        correlate<most, most, T>(walk.h.taps - r, walk.w.taps - q, pixels,
+                                                 strips.offset(r, q) + k, g + k, C, C - k, count,
+                                                 sums + (r * walk.w.taps + q) * row + k, steps);
         }
     });
     add_slots(dw, C, slots, row, slot, n_slots, taps, C);
