@@ -1,14 +1,14 @@
 // conv2d by Winograd's minimal filtering: 3x3 taps, stride 1, no dilation; forward, and backward-data.
 //
-// y is cut in tiles of M x M, and (M + 2)^2 products per pair of channels do the work of 9 M^2. Channels are
-// contiguous, so the transforms are plain vector arithmetic over them, and the products, with e = 0 ...
-// (M + 2)^2 - 1, are as many small matrix products on the tile kernel:
+// y is cut in tiles of M x M, for which (M + 2)^2 products per pair of channels do the work of 9 M^2.
+// Channels are contiguous, so the transforms (winograd_transforms.hpp) are plain vector arithmetic over them,
+// and the products are as many small matrix products on the tile kernel. For e = 0 ... (M + 2)^2 - 1:
 //
-//   U[e] (C, K) from the weights    V[e] (tiles, C) from the inputs    M[e] = V[e] @ U[e]    y from M
+//   U[e] (C, K) from the weights    V[e] (tiles, C) from the inputs    Z[e] = V[e] @ U[e]    y from Z
 //
-// Whichever is smaller of U and V is made once per call. Tasks cut the other: blocks of tiles when there are
-// many, else groups of panels of the weights; a task makes its part and keeps it in L2 with its M. All cuts
-// depend on the sizes alone, so the bits do not depend on the number of threads.
+// The smaller of U and V is made once per call and shared. Tasks cut the other: blocks of tiles where tiles
+// are many, else groups of panels of U; a task makes its part and uses it while it is in L2. All cuts depend
+// on the sizes alone, so the bits do not depend on the number of threads.
 #pragma once
 
 #include "convolution_walk.hpp"
@@ -17,25 +17,23 @@
 namespace closedform::CF_ISA {
 namespace {
 
-// A walk by tiles of M x M: U[e][panel][C][NR], V[e][tile][v_row], M[e][tile][m_row].
+// A walk by tiles of M x M: U[e][panel][C][NR], V[e][tile][v_row], Z[e][tile][z_row].
 template <int M, class T>
 struct Winograd {
     static constexpr ptrdiff_t span = M + 2, products = span * span, NR = tile_columns<T>, MR = tile_rows;
-    static constexpr ptrdiff_t line = 64 / sizeof(T);
     static constexpr ptrdiff_t block_tiles =
-        M == 2 ? 48 : 24;                            // a row of U, from L3, serves so many rows of V
-    static constexpr ptrdiff_t block_columns = 128;  // of M at a time
-    static constexpr ptrdiff_t group_panels = 2;     // their U: 1 MB for C = 512
-    static constexpr ptrdiff_t max_tasks = 16;
+        M == 2 ? 48 : 24;                             // rows of V that a row of U serves, from L2 or L3
+    static constexpr ptrdiff_t block_columns = 128;   // of Z at a time
+    static constexpr ptrdiff_t block_channels = 128;  // a chain of sums: with 256 the error doubles
+    static constexpr ptrdiff_t most_tasks = 16, most_panels = 2;  // U of 2 panels: 1 MB for C = 512
 
     Walk<T> walk;
     ptrdiff_t tiles_h, tiles_w, tiles;    // of an image, and of all
     ptrdiff_t panels;                     // of NR columns of U
     bool many_tiles;                      // tasks are blocks of tiles
-    ptrdiff_t block, group;               // tiles in V and M, panels in M
-    ptrdiff_t v_row, m_row;               // C and columns, rounded up
-    ptrdiff_t u_plane, v_plane, m_plane;  // from e to e + 1
-    ptrdiff_t u_size, v_size, m_size, edge_size;
+    ptrdiff_t block, group;               // tiles in a V and Z, panels in a Z
+    ptrdiff_t v_row, z_row;               // C and the columns of Z, rounded up
+    ptrdiff_t u_plane, v_plane, z_plane;  // from e to e + 1
 
     explicit Winograd(const Walk<T>& w) : walk(w) {
         tiles_h = ceil_div(walk.h.out, M);
@@ -43,30 +41,28 @@ struct Winograd {
         tiles = walk.N * tiles_h * tiles_w;
         panels = ceil_div(walk.K, NR);
         many_tiles = tiles >= walk.K;
-        const ptrdiff_t tasks = smaller(max_tasks, 2 * products * tiles * walk.C * walk.K / task_flops);
+        const ptrdiff_t tasks = smaller(most_tasks, 2 * products * tiles * walk.C * walk.K / task_flops);
         block = many_tiles ? piece(tiles, larger(tasks, ceil_div(tiles, block_tiles)), MR) : tiles;
-        group = smaller(panels, many_tiles ? block_columns / NR : group_panels);
+        group = many_tiles ? smaller(panels, block_columns / NR)
+                           : smaller(most_panels, ceil_div(panels, most_tasks));
         v_row = ceil_div(walk.C, lanes<T>) * lanes<T>;
-        m_row = group * NR;
-        // Planes a multiple of 4096 bytes apart would share one set of L1: hence + line.
+        z_row = group * NR;
+        const ptrdiff_t line =
+            64 / sizeof(T);  // planes a multiple of 4096 bytes apart would share a set of L1
         u_plane = (many_tiles ? panels : group) * walk.C * NR + line;
         v_plane = block * v_row + line;
-        m_plane = block * m_row + line;
-        u_size = products * u_plane;
-        v_size = products * v_plane;
-        m_size = products * m_plane;
-        edge_size = larger(span * span * v_row, M * M * m_row);
+        z_plane = block * z_row + line;
     }
 
-    // U of the n panels from `first`, packed by taps a few rows at a time, so that they are in L1 when
-    // transformed.
+    // U of n panels from `first`, a few channels at a time: their taps are packed, and transformed while in
+    // L1.
     void make_u(T* u, ptrdiff_t first, ptrdiff_t n) const {
-        constexpr ptrdiff_t rows = 32;
-        Scratch scratch(9 * rows * NR * sizeof(T));
+        constexpr ptrdiff_t channels = 32;
+        Scratch scratch(9 * channels * NR * sizeof(T));
         T* const g = scratch.as<T>();  // [tap][cn][NR]
         for (ptrdiff_t p = 0; p < n; ++p)
-            for (ptrdiff_t c = 0; c < walk.C; c += rows) {
-                const ptrdiff_t cn = smaller(rows, walk.C - c), k = (first + p) * NR;
+            for (ptrdiff_t c = 0; c < walk.C; c += channels) {
+                const ptrdiff_t cn = smaller(channels, walk.C - c), k = (first + p) * NR;
                 for (ptrdiff_t t = 0; t < 9; ++t) {
                     const View<T> taps{walk.weight(t / 3, t % 3), walk.weights.in, walk.weights.out};
                     pack_panel<NR, T>(cn, smaller(NR, walk.K - k), taps.at(c, k), g + t * cn * NR);
@@ -86,8 +82,12 @@ struct Winograd {
         return {row / tiles_h, row % tiles_h * M, tile % tiles_w * M};
     }
 
-    // edge[span][span][v_row] = the inputs from (h, w), with zeros where x ends
-    void copy_edge(const T* image, ptrdiff_t h, ptrdiff_t w, T* edge) const {
+    // The values of a tile that needs care, at an edge of the image or with a partial vector of channels:
+    // inputs [span][span][v_row] or outputs [M][M][z_row].
+    ptrdiff_t edge_size() const { return larger(span * span * v_row, M * M * z_row); }
+
+    // edge = the inputs from (h, w), with zeros where the image ends
+    void copy_inputs(const T* image, ptrdiff_t h, ptrdiff_t w, T* edge) const {
         for (ptrdiff_t i = h; i < h + span; ++i)
             for (ptrdiff_t j = w; j < w + span; ++j, edge += v_row) {
                 const bool inside = i >= 0 && i < walk.h.in && j >= 0 && j < walk.w.in;
@@ -109,99 +109,101 @@ struct Winograd {
                 for (ptrdiff_t c = 0; c < v_row; c += lanes<T>)
                     transform_input<M, T>(from + c, walk.x.row, walk.x.pixel, v + c, v_plane);
             } else {
-                copy_edge(image, h, w, edge);
+                copy_inputs(image, h, w, edge);
                 for (ptrdiff_t c = 0; c < v_row; c += lanes<T>)
                     transform_input<M, T>(edge + c, span * v_row, v_row, v + c, v_plane);
             }
         }
     }
 
-    // m (rows, NR) = v (rows, kc) @ u (kc, NR), added to m unless this is the first block of C
+    // z (rows, NR) = v (rows, C) @ u (C, NR), added to z unless `first`
     template <int R>
-    CF_INLINE void multiply_tile(ptrdiff_t rows, ptrdiff_t kc, const T* v, const T* u, T* m,
+    CF_INLINE void multiply_tile(ptrdiff_t rows, ptrdiff_t C, const T* v, const T* u, T* z,
                                  bool first) const {
         if constexpr (R > 1)
-            if (rows < R) return multiply_tile<R - 1>(rows, kc, v, u, m, first);
+            if (rows < R) return multiply_tile<R - 1>(rows, C, v, u, z, first);
         Vec<T> acc[R][tile_vectors] = {};
-        tile<R, tile_vectors, T>(kc, InPlace<T>{v, v_row, 1}, u, NR, acc);
+        tile<R, tile_vectors, T>(C, InPlace<T>{v, v_row, 1}, u, NR, acc);
         if (!first)
 #pragma GCC unroll 16
             for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-                for (int j = 0; j < tile_vectors; ++j) acc[r][j] += load<T>(m + r * m_row + j * lanes<T>);
+                for (int j = 0; j < tile_vectors; ++j) acc[r][j] += load<T>(z + r * z_row + j * lanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-            for (int j = 0; j < tile_vectors; ++j) store<T>(m + r * m_row + j * lanes<T>, acc[r][j]);
+            for (int j = 0; j < tile_vectors; ++j) store<T>(z + r * z_row + j * lanes<T>, acc[r][j]);
     }
 
-    // M = V @ U, n tiles by pn panels
-    void multiply(T* m, const T* v, const T* u, ptrdiff_t n, ptrdiff_t pn) const {
-        const ptrdiff_t C = walk.C, kc_max = k_block(C);
-        for (ptrdiff_t e = 0; e < products; ++e, v += v_plane, u += u_plane, m += m_plane)
-            for (ptrdiff_t c = 0; c < C; c += kc_max)
+    // Z = V @ U for the first n tiles of V and the first pn panels of U
+    void multiply(T* z, const T* v, const T* u, ptrdiff_t n, ptrdiff_t pn) const {
+        const ptrdiff_t C = walk.C, channels = piece(C, ceil_div(C, block_channels), 1);
+        for (ptrdiff_t e = 0; e < products; ++e, v += v_plane, u += u_plane, z += z_plane)
+            for (ptrdiff_t c = 0; c < C; c += channels)
                 for (ptrdiff_t p = 0; p < pn; ++p)
                     for (ptrdiff_t i = 0; i < n; i += MR)
-                        multiply_tile<MR>(n - i, smaller(kc_max, C - c), v + i * v_row + c,
-                                          u + (p * C + c) * NR, m + i * m_row + p * NR, c == 0);
+                        multiply_tile<MR>(n - i, smaller(channels, C - c), v + i * v_row + c,
+                                          u + (p * C + c) * NR, z + i * z_row + p * NR, c == 0);
     }
 
-    // y = max(the transform of M + bias, low), for the n tiles from t0 and the columns from k
-    void make_y(const T* m, ptrdiff_t t0, ptrdiff_t n, ptrdiff_t k, const T* bias, T low, T* edge) const {
-        const ptrdiff_t columns = smaller(m_row, walk.K - k);
-        for (ptrdiff_t t = t0; t < t0 + n; ++t, m += m_row) {
+    // y = max(Z transformed + bias, low) for the n tiles from t0, and the channels from k that Z holds
+    void make_y(const T* z, ptrdiff_t t0, ptrdiff_t n, ptrdiff_t k, const T* bias, T low, T* edge) const {
+        const ptrdiff_t columns = smaller(z_row, walk.K - k);
+        for (ptrdiff_t t = t0; t < t0 + n; ++t, z += z_row) {
             const Corner at = corner(t);
             const ptrdiff_t h = smaller(M, walk.h.out - at.h), w = smaller(M, walk.w.out - at.w);
             T* const y = walk.output(at.n, at.h, at.w) + k;
             if (h == M && w == M && columns % lanes<T> == 0) {
                 for (ptrdiff_t j = 0; j < columns; j += lanes<T>)
-                    transform_output<M, T>(m + j, m_plane, load<T>(bias + k + j), splat<T>(low), y + j,
+                    transform_output<M, T>(z + j, z_plane, load<T>(bias + k + j), splat<T>(low), y + j,
                                            walk.y.row, walk.y.pixel);
                 continue;
             }
             for (ptrdiff_t j = 0; j < columns; j += lanes<T>)
-                transform_output<M, T>(m + j, m_plane, load<T>(bias + k + j), splat<T>(low), edge + j,
-                                       M * m_row, m_row);
+                transform_output<M, T>(z + j, z_plane, load<T>(bias + k + j), splat<T>(low), edge + j,
+                                       M * z_row, z_row);
             for (ptrdiff_t i = 0; i < h; ++i)
                 for (ptrdiff_t j = 0; j < w; ++j)
-                    __builtin_memcpy(y + i * walk.y.row + j * walk.y.pixel, edge + (i * M + j) * m_row,
+                    __builtin_memcpy(y + i * walk.y.row + j * walk.y.pixel, edge + (i * M + j) * z_row,
                                      columns * sizeof(T));
         }
     }
 
-    // U is shared; a task has a block of tiles and goes through the panels.
+    // U is shared; a task has a block of tiles, and goes through the panels.
     void run_blocks(const T* bias, T low) const {
-        Scratch shared(u_size * sizeof(T));
+        Scratch shared(products * u_plane * sizeof(T));
         T* const u = shared.as<T>();
         parallel_for(panels, [=, *this](ptrdiff_t p) { make_u(u + p * walk.C * NR, p, 1); });
         parallel_for(ceil_div(tiles, block), [=, *this](ptrdiff_t task) {
-            Scratch scratch((v_size + m_size + edge_size) * sizeof(T));
-            T *const v = scratch.as<T>(), *const m = v + v_size, *const edge = m + m_size;
+            Scratch scratch((products * (v_plane + z_plane) + edge_size()) * sizeof(T));
+            T *const v = scratch.as<T>(), *const z = v + products * v_plane,
+                     *const edge = z + products * z_plane;
             const ptrdiff_t t0 = task * block, n = smaller(block, tiles - t0);
             make_v(v, t0, n, edge);
             for (ptrdiff_t p = 0; p < panels; p += group) {
-                multiply(m, v, u + p * walk.C * NR, n, smaller(group, panels - p));
-                make_y(m, t0, n, p * NR, bias, low, edge);
+                multiply(z, v, u + p * walk.C * NR, n, smaller(group, panels - p));
+                make_y(z, t0, n, p * NR, bias, low, edge);
             }
         });
     }
 
-    // V is shared; a task has a group of panels and all tiles.
+    // V is shared; a task has a group of panels, and all tiles.
     void run_groups(const T* bias, T low) const {
-        Scratch shared(v_size * sizeof(T));
+        Scratch shared(products * v_plane * sizeof(T));
         T* const v = shared.as<T>();
         parallel_for(ceil_div(tiles, block_tiles), [=, *this](ptrdiff_t task) {
-            Scratch edge(edge_size * sizeof(T));
+            Scratch edge(edge_size() * sizeof(T));
             const ptrdiff_t t0 = task * block_tiles;
             make_v(v + t0 * v_row, t0, smaller(block_tiles, tiles - t0), edge.as<T>());
         });
         parallel_for(ceil_div(panels, group), [=, *this](ptrdiff_t task) {
-            Scratch scratch((u_size + m_size + edge_size) * sizeof(T));
-            T *const u = scratch.as<T>(), *const m = u + u_size, *const edge = m + m_size;
+            Scratch scratch((products * (u_plane + z_plane) + edge_size()) * sizeof(T));
+            T *const u = scratch.as<T>(), *const z = u + products * u_plane,
+                     *const edge = z + products * z_plane;
             const ptrdiff_t p = task * group, pn = smaller(group, panels - p);
             make_u(u, p, pn);
-            multiply(m, v, u, tiles, pn);
-            make_y(m, 0, tiles, p * NR, bias, low, edge);
+            multiply(z, v, u, tiles, pn);
+            make_y(z, 0, tiles, p * NR, bias, low, edge);
         });
     }
 
@@ -223,9 +225,9 @@ inline bool winograd_applies(const Walk<T>& walk) {
     return fits(walk.h) && fits(walk.w);
 }
 
-// Whether F(2x2) is faster than direct convolution. Counts multiply-adds: the direct kernel's 9 a pixel and
-// pair of channels, against the products of whole tiles, the transforms at the price of 8 an element of V and
-// M, and of 10 an element of U (measured).
+// Whether F(2x2) is faster than direct convolution. In multiply-adds: 9 a pixel and pair of channels, against
+// the products of all tiles and the transforms, worth 8 an element of V and Z and 10 an element of U
+// (measured).
 template <class T>
 inline bool winograd_pays(const Walk<T>& walk) {
     const Winograd<2, T> plan(walk);

@@ -93,6 +93,7 @@ void test_all() {
     check_both<T>(2, axis(13, 1, 1), axis(10, 1, 1), 24, 18, 2);  // groups
     check_both<T>(2, axis(6, 1, 1), axis(6, 1, 1), 7, 7, 7);
     check_both<T>(2, axis(30, 1, 1), axis(23, 1, 1), 16, 32);  // many blocks of tiles
+    check_both<T>(2, axis(36, 1, 1), axis(34, 1, 1), 3, 140);  // and two lots of panels
     check_both<T>(1, axis(5, 1, 1), axis(5, 1, 1), 300, 150);  // two blocks of C, several groups of panels
     check_both<T>(3, axis(9, 1, 1), axis(11, 0, 0), 260, 24);  // two blocks of C, many tiles
 }
