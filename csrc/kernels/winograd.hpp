@@ -21,10 +21,9 @@ namespace {
 template <int M, class T>
 struct Winograd {
     static constexpr ptrdiff_t span = M + 2, products = span * span, NR = tile_columns<T>, MR = tile_rows;
-    static constexpr ptrdiff_t block_tiles =
-        M == 2 ? 48 : 24;                             // rows of V that a row of U serves, from L2 or L3
-    static constexpr ptrdiff_t block_columns = 128;   // of Z at a time
-    static constexpr ptrdiff_t block_channels = 128;  // a chain of sums: with 256 the error doubles
+    static constexpr ptrdiff_t block_tiles = M == 2 ? 48 : 24;  // so many use a row of U read from L3
+    static constexpr ptrdiff_t block_columns = 128;             // of Z at a time
+    static constexpr ptrdiff_t block_channels = 128;            // a chain of sums: with 256 the error doubles
     static constexpr ptrdiff_t most_tasks = 16, most_panels = 2;  // U of 2 panels: 1 MB for C = 512
 
     Walk<T> walk;
@@ -47,15 +46,13 @@ struct Winograd {
                            : smaller(most_panels, ceil_div(panels, most_tasks));
         v_row = ceil_div(walk.C, lanes<T>) * lanes<T>;
         z_row = group * NR;
-        const ptrdiff_t line =
-            64 / sizeof(T);  // planes a multiple of 4096 bytes apart would share a set of L1
+        const ptrdiff_t line = 64 / sizeof(T);  // planes 4096 bytes apart would share a set of L1
         u_plane = (many_tiles ? panels : group) * walk.C * NR + line;
         v_plane = block * v_row + line;
         z_plane = block * z_row + line;
     }
 
-    // U of n panels from `first`, a few channels at a time: their taps are packed, and transformed while in
-    // L1.
+    // U of n panels from `first`. A few channels at a time: packed by taps, then transformed while in L1.
     void make_u(T* u, ptrdiff_t first, ptrdiff_t n) const {
         constexpr ptrdiff_t channels = 32;
         Scratch scratch(9 * channels * NR * sizeof(T));

@@ -1,20 +1,20 @@
 // The transforms of Winograd's minimal filtering, F(2x2, 3x3) and F(4x4, 3x3), on vectors of channels.
 //
-// M outputs of a filter with 3 taps need M + 2 products instead of 3 M:
+// M outputs y of a filter g with 3 taps over M + 2 inputs d need M + 2 products instead of 3 M, with . the
+// product element by element:
 //
-//   y = A^T [(G g) . (B^T d)]     d (M + 2,) inputs, g (3,) taps, y (M,) outputs, . elementwise
+//   y = A^T [(G g) . (B^T d)]
 //
-// Winograd, Arithmetic complexity of computations, 1980; for convolutional networks Lavin and Gray, Fast
-// algorithms for convolutional neural networks, arXiv 1509.09308. The recipe (Toom and Cook, then
-// transposed): a polynomial of degree M + 1 is known by its values at M + 2 points, so a product of
-// polynomials costs one multiplication a point. For the points p_j, and infinity as the last,
+// Winograd, Arithmetic complexity of computations, 1980; for neural networks Lavin and Gray, Fast algorithms
+// for convolutional neural networks, arXiv 1509.09308. It is Toom and Cook's product of polynomials,
+// transposed (derived in docs/derivations/winograd.md). For the points p_j, of which the last is infinity,
 //
-//   A^T[i][j] = p_j^i                 row j of G = (1, p_j, p_j^2) / N_j,  N_j = prod over l != j of (p_j -
-//   p_l) row j of B^T = the coefficients of prod over l != j of (x - p_l) infinity: A^T[M - 1][M + 1] = 1,
-//   G's row (0, 0, 1),  B^T's row the coefficients of prod over l of (x - p_l)
+//   row i of A^T: p_j^i for all j,                             and 1 at infinity in the last row, else 0
+//   row j of G: (1, p_j, p_j^2) / N_j,                         at infinity (0, 0, 1)
+//   row j of B^T: the coefficients of prod_{l != j} (x - p_l), at infinity of prod_l (x - p_l)
+//   N_j = prod_{l != j} (p_j - p_l)
 //
-// In two dimensions each transform runs over the rows and then over the columns, (M + 2)^2 products for 9
-// M^2.
+// In two dimensions each transform is applied to rows and columns: (M + 2)^2 products instead of 9 M^2.
 #pragma once
 
 #include "../core/simd.hpp"
@@ -22,7 +22,7 @@
 namespace closedform::CF_ISA {
 namespace {
 
-// One dimension. The names: d -> v = B^T d, g -> u = G g, m -> y = A^T m.
+// One dimension: v = B^T d, u = G g, y = A^T z.
 template <int M, class T>
 struct Transform;
 
@@ -42,9 +42,9 @@ struct Transform<2, T> {
         u[2] = even - odd;
         u[3] = g[2];
     }
-    static CF_INLINE void output(const Vec<T> (&m)[4], Vec<T> (&y)[2]) {
-        y[0] = m[0] + m[1] + m[2];
-        y[1] = m[1] - m[2] + m[3];
+    static CF_INLINE void output(const Vec<T> (&z)[4], Vec<T> (&y)[2]) {
+        y[0] = z[0] + z[1] + z[2];
+        y[1] = z[1] - z[2] + z[3];
     }
 };
 
@@ -76,13 +76,13 @@ struct Transform<4, T> {
         u[4] = even_b - odd_b;
         u[5] = g[2];
     }
-    static CF_INLINE void output(const Vec<T> (&m)[6], Vec<T> (&y)[4]) {
-        const Vec<T> sum_a = m[1] + m[2], difference_a = m[1] - m[2];
-        const Vec<T> sum_b = m[3] + m[4], difference_b = m[3] - m[4];
-        y[0] = m[0] + sum_a + sum_b;
+    static CF_INLINE void output(const Vec<T> (&z)[6], Vec<T> (&y)[4]) {
+        const Vec<T> sum_a = z[1] + z[2], difference_a = z[1] - z[2];
+        const Vec<T> sum_b = z[3] + z[4], difference_b = z[3] - z[4];
+        y[0] = z[0] + sum_a + sum_b;
         y[1] = a * difference_a + b * difference_b;
         y[2] = a2 * sum_a + b2 * sum_b;
-        y[3] = a3 * difference_a + b3 * difference_b + m[5];
+        y[3] = a3 * difference_a + b3 * difference_b + z[5];
     }
 };
 
@@ -132,7 +132,7 @@ CF_INLINE void transform_weights(const T* p, ptrdiff_t tap, T* q, ptrdiff_t plan
     }
 }
 
-// y = max(A^T m A + bias, low)
+// y = max(A^T z A + bias, low)
 template <int M, class T>
 CF_INLINE void transform_output(const T* q, ptrdiff_t plane, Vec<T> bias, Vec<T> low, T* p, ptrdiff_t row,
                                 ptrdiff_t column) {
@@ -140,10 +140,10 @@ CF_INLINE void transform_output(const T* q, ptrdiff_t plane, Vec<T> bias, Vec<T>
     Vec<T> half[M][span];
 #pragma GCC unroll 6
     for (int j = 0; j < span; ++j) {
-        Vec<T> m[span], y[M];
+        Vec<T> z[span], y[M];
 #pragma GCC unroll 6
-        for (int i = 0; i < span; ++i) m[i] = load<T>(q + (i * span + j) * plane);
-        Transform<M, T>::output(m, y);
+        for (int i = 0; i < span; ++i) z[i] = load<T>(q + (i * span + j) * plane);
+        Transform<M, T>::output(z, y);
 #pragma GCC unroll 6
         for (int i = 0; i < M; ++i) half[i][j] = y[i];
     }
