@@ -7,6 +7,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/loss.hpp"
+#include "kernels/max_pooling.hpp"
 #include "kernels/measure.hpp"
 #include "kernels/moments.hpp"
 #include "kernels/normalization.hpp"

@@ -18,6 +18,7 @@ from conftest import run_python
 X = np.linspace(-1, 1, 12).reshape(3, 4)
 P = np.linspace(0.1, 0.9, 12).reshape(3, 4)
 IMAGES, FILTERS = np.linspace(-1, 1, 80).reshape(2, 4, 5, 2), np.linspace(-1, 1, 36).reshape(3, 3, 1, 4)
+PIXELS = np.linspace(-1, 1, 96).reshape(2, 4, 6, 2)
 
 
 def stride_zero(*shape, dtype=np.float32):
@@ -65,6 +66,20 @@ OPS = {
             "reduction": "mean",
         }
         for name in ("cross_entropy", "cross_entropy_backward", "cross_entropy_with_grad")
+    },
+    "batchnorm": {"x": X, "gamma": np.ones(4), "beta": np.ones(4), "eps": 1e-5, "out": None},
+    "batchnorm_backward": {"dy": X, "trace": cf.batchnorm(X, np.ones(4), np.ones(4)), "out": None},
+    "batchnorm_inference": {
+        "x": X, "gamma": np.ones(4), "beta": np.ones(4), "mean": np.ones(4), "var": np.ones(4), "eps": 1e-5,
+        "out": None,
+    },
+    **{
+        name: {"x": PIXELS, "size": 3, "stride": 2, "padding": 1, "out": None}
+        for name in ("max_pool2d", "avg_pool2d")
+    },
+    "max_pool2d_backward": {"dy": np.ones((2, 2, 3, 2)), "trace": cf.max_pool2d(PIXELS, 2), "out": None},
+    "avg_pool2d_backward": {
+        "dy": np.ones((2, 2, 3, 2)), "x_shape": (2, 4, 6, 2), "size": 3, "stride": 2, "padding": 1, "out": None,
     },
     "sgd_update": {
         "parameter": X, "gradient": X, "velocity": X, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1,
@@ -188,7 +203,7 @@ def throw(name, replaced):
     else:
         return "accepted"
     named = re.match(r"(?:out )?(\w+): expected", message)
-    known = named and named[1] in {*arguments, "dx", "dw", "db"}
+    known = named and named[1] in {*arguments, "dx", "dw", "db", "dgamma", "dbeta"}
     assert known or "the result would have shape" in message, f"no argument is named: {message}"
     return "refused"
 

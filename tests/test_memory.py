@@ -38,7 +38,7 @@ def call():
     if rng.random() < 0.02:
         N *= 100
     x, w, b, dy = array(N, D), array(D, H), array(H), array(N, H)
-    kind = rng.randrange(8)
+    kind = rng.randrange(10)
     if kind == 0:
         cf.dense(x, w, b); cf.dense_backward(dy, x, w)
     elif kind == 1:
@@ -53,6 +53,13 @@ def call():
         y = abs(x) % 1
         cf.binary_cross_entropy(y, y); cf.squared_error(x, y, reduction="none")
     elif kind == 6:
+        cf.batchnorm_backward(x, cf.batchnorm(x, array(D), array(D)))
+    elif kind == 7:
+        size, images = rng.randint(1, 3), array(2, N % 30 + 3, D % 30 + 3, H)
+        trace = cf.max_pool2d(images, size, stride=rng.randint(1, 3))
+        cf.max_pool2d_backward(trace.y, trace); cf.avg_pool2d(images, size)
+        cf.avg_pool2d_backward(images, (*images.shape,), 1)
+    elif kind == 8:
         cf.adam_update(x, x.copy(), np.zeros_like(x), np.zeros_like(x), lr=0.1, step=1)
     else:  # errors must not leak either
         for f in (lambda: cf.dense(x, b[None, None]), lambda: cf.relu(x, out=w[None]),

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bind/window.hpp"
 
 namespace closedform::bind {
@@ -10,6 +12,8 @@ Pooling pooling(py::ssize_t N, py::ssize_t C, const py::tuple& height, const py:
         require(a.dilation == 1 && a.pad < a.taps, "pooling: dilation or padding");
         require(a.out == 0 || (a.out - 1) * a.stride - a.pad < a.in, "pooling: a window of padding alone");
     }
+    const py::ssize_t rows = std::min(p.h.taps, p.h.in);  // of a window; kernels may list its taps
+    require(rows * p.w.taps < py::ssize_t(1) << 40, "pooling: a window of too many taps");
     return p;
 }
 

@@ -1,4 +1,4 @@
-// Pooling of images, channels last: maxima and means over windows.
+// Pooling of images, channels last: what windows cover, and means over them. Maxima are in max_pooling.hpp.
 #pragma once
 
 #include "../core/gemm.hpp"
@@ -7,8 +7,6 @@
 
 namespace closedform::CF_ISA {
 namespace {
-
-using std::int64_t;
 
 inline constexpr ptrdiff_t pooling_task = 1 << 15;  // taps of one task, about
 
@@ -36,267 +34,107 @@ inline void for_blocks_of_rows(ptrdiff_t rows, ptrdiff_t cost, const F& f) {
                  [=](ptrdiff_t task) { f(task * few, smaller(rows, (task + 1) * few)); });
 }
 
-// The largest value so far, lane by lane, and the pixel it came from. The first of equal values stays, and
-// so does a NaN.
+// y (N, to_h, to_w, C) = scale * the sum of x (N, from_h, from_w, C) over rows[i] and columns[j].
 template <class T>
-struct Best {
-    Vec<T> value;
-    Int<T> pixel;
-
-    CF_INLINE void meet(Vec<T> v, Int<T> p) {
-        const Int<T> better = ~(v <= value) & (value == value);
-        value = select(better, v, value);
-        pixel = select(better, p, pixel);
-    }
-
-    CF_INLINE void put(T* y, int64_t* argmax) const {
-        typedef int64_t wide __attribute__((vector_size(lanes<T> * sizeof(int64_t))));
-        typedef int64_t unaligned
-            __attribute__((vector_size(lanes<T> * sizeof(int64_t)), aligned(alignof(int64_t)), may_alias));
-        store<T>(y, value);
-        *reinterpret_cast<unaligned*>(argmax) = __builtin_convertvector(pixel, wide);
-    }
-
-    CF_INLINE void put_some(T* y, int64_t* argmax, ptrdiff_t n) const {
-        if (n >= lanes<T>) return put(y, argmax);
-        T values[lanes<T>];
-        int64_t pixels[lanes<T>];
-        put(values, pixels);
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            y[k] = values[k];
-            argmax[k] = pixels[k];
-        }
-    }
+struct Sums {
+    T* y;
+    const T* x;
+    ptrdiff_t C, to_h, to_w, from_h, from_w;
+    const Span *rows, *columns;
+    T scale;
 };
 
-template <class T>
-CF_INLINE Int<T> pixel_number(ptrdiff_t p) {
-    return splat_int<T>(typename vector_traits<T>::integer(p));
-}
-
-// One window, S vectors of channels, of an image whose rows have W pixels of C channels.
+// One pixel of y, S vectors of channels, of an image whose rows have W pixels of C channels.
 template <int S, class T>
-CF_INLINE void max_window(T* y, int64_t* argmax, const T* image, Span h, Span w, ptrdiff_t W, ptrdiff_t C) {
-    Best<T> best[S];
-#pragma GCC unroll 8
-    for (int v = 0; v < S; ++v)
-        best[v] = {splat(-T(__builtin_inff())), pixel_number<T>(h.begin * W + w.begin)};
-    ptrdiff_t i = h.begin;
-    do {
-        ptrdiff_t p = i * W + w.begin;
+CF_INLINE void sum_pixel(T* y, const T* image, Span h, Span w, ptrdiff_t W, ptrdiff_t C, T scale) {
+    Vec<T> sum[S] = {};
+    if (h.begin < h.end && w.begin < w.end) {
+        ptrdiff_t i = h.begin;
         do {
+            const T *p = image + (i * W + w.begin) * C, *const last = image + (i * W + w.end) * C;
+            do {
 #pragma GCC unroll 8
-            for (int v = 0; v < S; ++v)
-                best[v].meet(load<T>(image + p * C + v * lanes<T>), pixel_number<T>(p));
-        } while (++p < i * W + w.end);
-    } while (++i < h.end);
+                for (int v = 0; v < S; ++v) sum[v] += load<T>(p + v * lanes<T>);
+            } while ((p += C) < last);
+        } while (++i < h.end);
+    }
 #pragma GCC unroll 8
-    for (int v = 0; v < S; ++v) best[v].put(y + v * lanes<T>, argmax + v * lanes<T>);
+    for (int v = 0; v < S; ++v) store<T>(y + v * lanes<T>, sum[v] * splat(scale));
 }
 
 // C at least a vector; the last vector may overlap the one before it, and finds the same.
 template <class T>
-inline void max_pool_channels(T* y, int64_t* argmax, const T* x, const Pooling& p, ptrdiff_t first,
-                              ptrdiff_t end) {
+inline void sum_channels(const Sums<T>& s, ptrdiff_t first, ptrdiff_t end) {
     constexpr ptrdiff_t L = lanes<T>, S = 4;
-    const ptrdiff_t W = p.w.in, C = p.C;
+    const ptrdiff_t W = s.from_w, C = s.C;
     for (ptrdiff_t r = first; r < end; ++r) {
-        const T* const image = x + r / p.h.out * p.h.in * W * C;
-        const Span h = under(p.h, r % p.h.out);
-        for (ptrdiff_t j = 0; j < p.w.out; ++j) {
-            const Span w = under(p.w, j);
-            const ptrdiff_t to = (r * p.w.out + j) * C;
+        const T* const image = s.x + r / s.to_h * s.from_h * W * C;
+        const Span h = s.rows[r % s.to_h];
+        for (ptrdiff_t j = 0; j < s.to_w; ++j) {
+            const Span w = s.columns[j];
+            T* const y = s.y + (r * s.to_w + j) * C;
             ptrdiff_t c = 0;
-            for (; c + S * L <= C; c += S * L)
-                max_window<S, T>(y + to + c, argmax + to + c, image + c, h, w, W, C);
+            for (; c + S * L <= C; c += S * L) sum_pixel<S, T>(y + c, image + c, h, w, W, C, s.scale);
             for (; c < C; c += L) {
                 const ptrdiff_t k = smaller(c, C - L);
-                max_window<1, T>(y + to + k, argmax + to + k, image + k, h, w, W, C);
+                sum_pixel<1, T>(y + k, image + k, h, w, W, C, s.scale);
             }
         }
     }
 }
 
-// A row of an image, spread so that what one tap meets under all windows lies side by side: `phases` copies,
-// each of every stride-th pixel and the padding. Tap t of window j is at offset(t) + j * C.
-struct SpreadRow {
-    Window w;
-    ptrdiff_t C, phases, length;
-
-    SpreadRow(const Window& w_, ptrdiff_t C_)
-        : w(w_), C(C_), phases(smaller(w.stride, w.taps)), length((w.out + (w.taps - 1) / w.stride) * C) {}
-
-    ptrdiff_t size() const { return phases * length; }
-    ptrdiff_t offset(ptrdiff_t tap) const { return tap % w.stride * length + tap / w.stride * C; }
-
-    template <class T>
-    void fill(T* row, const T* x, T padding) const {
-        const ptrdiff_t pixels = length / C;
-        for (ptrdiff_t q = 0; q < phases; ++q, row += length) {  // pixel k is that at k * stride + q - pad
-            const ptrdiff_t before = larger(0, w.pad - q), till = larger(0, w.in + w.pad - q);
-            const ptrdiff_t begin = smaller(pixels, ceil_div(before, w.stride));
-            const ptrdiff_t end = larger(begin, smaller(pixels, ceil_div(till, w.stride)));
-            for (ptrdiff_t k = 0; k < begin * C; ++k) row[k] = padding;
-            for (ptrdiff_t c = 0; c < C; ++c)
-                for (ptrdiff_t k = begin; k < end; ++k)
-                    row[k * C + c] = x[(k * w.stride + q - w.pad) * C + c];
-            for (ptrdiff_t k = end * C; k < length; ++k) row[k] = padding;
-        }
-    }
-};
-
-// C less than a vector: the lanes of a vector are windows of a row, and their channels.
+// to[k] += from[k], k < n
 template <class T>
-inline void max_pool_windows(T* y, int64_t* argmax, const T* x, const Pooling& p, ptrdiff_t first,
-                             ptrdiff_t end) {
-    using I = typename vector_traits<T>::integer;
-    struct Tap {
-        ptrdiff_t offset;  // of what it meets, from the lane
-        I pixel;           // its number, from that of the lane's column
-    };
-    constexpr ptrdiff_t L = lanes<T>;
-    const ptrdiff_t W = p.w.in, C = p.C, used = p.w.out * C;
-    const SpreadRow spread(p.w, C);
-    const ptrdiff_t size = spread.size() + L, slots = smaller(p.h.taps, p.h.in);
-    const Scratch row_memory(slots * size * sizeof(T)), column_memory((used + L) * sizeof(I)),
-        tap_memory(slots * p.w.taps * sizeof(Tap));
-    T* const rows = row_memory.as<T>();
-    I* const columns = column_memory.as<I>();  // of tap 0, it may be padding
-    for (ptrdiff_t k = 0; k < used + L; ++k) columns[k] = I(k / C * p.w.stride - p.w.pad);
+CF_INLINE void add_row(T* __restrict to, const T* __restrict from, ptrdiff_t n) {
+    for (ptrdiff_t k = 0; k < n; ++k) to[k] += from[k];
+}
 
-    ptrdiff_t filled = 0;  // rows of the image that have been spread
+// C less than a vector: first over rows, whose elements lie side by side.
+template <class T>
+inline void sum_rows(const Sums<T>& s, ptrdiff_t first, ptrdiff_t end) {
+    const ptrdiff_t C = s.C, n = s.from_w * C;
+    const Scratch scratch(n * sizeof(T));
+    T* const row = scratch.as<T>();
     for (ptrdiff_t r = first; r < end; ++r) {
-        const T* const image = x + r / p.h.out * p.h.in * W * C;
-        const Span h = under(p.h, r % p.h.out);
-        if (r % p.h.out == 0) filled = 0;
-        for (ptrdiff_t k = larger(h.begin, filled); k < h.end; ++k)
-            spread.fill(rows + k % slots * size, image + k * W * C, -T(__builtin_inff()));
-        filled = h.end;
-        Tap* const taps = tap_memory.as<Tap>();
-        ptrdiff_t n = 0;
-        for (ptrdiff_t k = h.begin; k < h.end; ++k)
-            for (ptrdiff_t t = 0; t < p.w.taps; ++t, ++n)
-                taps[n] = {k % slots * size + spread.offset(t), I(k * W + t)};
-
-        for (ptrdiff_t j = 0; j < used; j += L) {
-            const Int<T> column = as_int<T>(load<T>(reinterpret_cast<const T*>(columns + j)));
-            Best<T> best{splat(-T(__builtin_inff())), max(column, Int<T>{}) + pixel_number<T>(h.begin * W)};
-            ptrdiff_t k = 0;
-            do best.meet(load<T>(rows + taps[k].offset + j), column + splat_int<T>(taps[k].pixel));
-            while (++k < n);
-            best.put_some(y + r * used + j, argmax + r * used + j, used - j);
-        }
-    }
-}
-
-// y and argmax (N, h.out, w.out, C); argmax is h * w.in + w in the image
-template <class T>
-void max_pool2d(T* y, int64_t* argmax, const T* x, Pooling p) {
-    const ptrdiff_t cost = p.w.out * p.C * p.h.taps * p.w.taps;
-    for_blocks_of_rows(p.N * p.h.out, cost, [=](ptrdiff_t first, ptrdiff_t end) {
-        if (p.C >= lanes<T>)
-            max_pool_channels<T>(y, argmax, x, p, first, end);
-        else
-            max_pool_windows<T>(y, argmax, x, p, first, end);
-    });
-}
-
-// dx (N, pixels, C) from dy and argmax (N, windows, C), an image and some of its channels in one task.
-// Returns whether every index is one of a pixel; what is not adds to none.
-template <class T>
-bool max_pool2d_backward(T* dx, const T* dy, const int64_t* argmax, ptrdiff_t N, ptrdiff_t pixels,
-                         ptrdiff_t windows, ptrdiff_t C) {
-    constexpr ptrdiff_t few = 64;
-    const ptrdiff_t blocks = ceil_div(C, few);
-    const Scratch scratch(N * blocks);
-    unsigned char* const good = scratch.as<unsigned char>();
-    parallel_for(N * blocks, [=](ptrdiff_t task) {
-        const ptrdiff_t n = task / blocks, c0 = task % blocks * few, c1 = smaller(C, c0 + few);
-        T* const image = dx + n * pixels * C;
-        const ptrdiff_t runs = blocks == 1 ? 1 : pixels, run = blocks == 1 ? pixels * C : c1 - c0;
-        for (ptrdiff_t p = 0; p < runs; ++p)
-            for (ptrdiff_t k = 0; k < run; ++k) image[p * C + c0 + k] = 0;
-        bool all = true;
-        for (ptrdiff_t k = n * windows * C; k < (n + 1) * windows * C; k += C)
-            for (ptrdiff_t c = c0; c < c1; ++c) {
-                const int64_t pixel = argmax[k + c];
-                if (0 <= pixel && pixel < pixels)
-                    image[pixel * C + c] += dy[k + c];
-                else
-                    all = false;
+        const Span h = s.rows[r % s.to_h];
+        for (ptrdiff_t k = 0; k < n; ++k) row[k] = 0;
+        for (ptrdiff_t i = h.begin; i < h.end; ++i) add_row(row, s.x + (r / s.to_h * s.from_h + i) * n, n);
+        for (ptrdiff_t j = 0; j < s.to_w; ++j)
+            for (ptrdiff_t c = 0; c < C; ++c) {
+                T sum = 0;
+                for (ptrdiff_t k = s.columns[j].begin; k < s.columns[j].end; ++k) sum += row[k * C + c];
+                s.y[(r * s.to_w + j) * C + c] = sum * s.scale;
             }
-        good[task] = all;
-    });
-    for (ptrdiff_t task = 0; task < N * blocks; ++task)
-        if (!good[task]) return false;
-    return true;
-}
-
-// to[k] = the sum of rows [h.begin, h.end) of x, at element k of n
-template <class T>
-CF_INLINE void sum_of_rows(T* __restrict to, const T* __restrict x, Span h, ptrdiff_t n) {
-    if (h.begin >= h.end)
-        for (ptrdiff_t k = 0; k < n; ++k) to[k] = 0;
-    else if (h.begin + 1 == h.end)
-        for (ptrdiff_t k = 0; k < n; ++k) to[k] = x[h.begin * n + k];
-    else
-        for (ptrdiff_t k = 0; k < n; ++k) to[k] = x[h.begin * n + k] + x[(h.begin + 1) * n + k];
-    for (ptrdiff_t i = h.begin + 2; i < h.end; ++i)
-        for (ptrdiff_t k = 0; k < n; ++k) to[k] += x[i * n + k];
-}
-
-// y[c] = scale * the sum of pixels [w.begin, w.end) of a row
-template <class T>
-CF_INLINE void sum_of_pixels(T* y, const T* row, Span w, ptrdiff_t C, T scale) {
-    constexpr ptrdiff_t L = lanes<T>;
-    for (ptrdiff_t c = 0; c < C;) {
-        if (C < L) {
-            T sum = 0;
-            for (ptrdiff_t j = w.begin; j < w.end; ++j) sum += row[j * C + c];
-            y[c++] = sum * scale;
-        } else {
-            const ptrdiff_t k = smaller(c, C - L);
-            Vec<T> sum{};
-            for (ptrdiff_t j = w.begin; j < w.end; ++j) sum += load<T>(row + j * C + k);
-            store<T>(y + k, sum * splat(scale));
-            c += L;
-        }
     }
 }
 
-// y (N, to_h, to_w, C) = scale * the sum of x (N, from_h, from_w, C) over rows(i) and columns(j): first over
-// rows, whose elements lie side by side.
-template <class T, class F, class G>
-inline void sum_rectangles(T* y, const T* x, ptrdiff_t N, ptrdiff_t C, ptrdiff_t to_h, ptrdiff_t to_w,
-                           ptrdiff_t from_h, ptrdiff_t from_w, T scale, ptrdiff_t taps, const F& rows,
-                           const G& columns) {
-    const Scratch span_memory(to_w * sizeof(Span));
-    Span* const spans = span_memory.as<Span>();  // columns(j) may divide
-    for (ptrdiff_t j = 0; j < to_w; ++j) spans[j] = columns(j);
-    for_blocks_of_rows(N * to_h, from_w * C * taps, [=](ptrdiff_t first, ptrdiff_t end) {
-        const Scratch scratch(from_w * C * sizeof(T));
-        T* const row = scratch.as<T>();
-        for (ptrdiff_t r = first; r < end; ++r) {
-            sum_of_rows(row, x + r / to_h * from_h * from_w * C, rows(r % to_h), from_w * C);
-            for (ptrdiff_t j = 0; j < to_w; ++j)
-                sum_of_pixels(y + (r * to_w + j) * C, row, spans[j], C, scale);
-        }
+template <class T>
+inline void sum_rectangles(const Sums<T>& s, ptrdiff_t N, ptrdiff_t cost) {
+    for_blocks_of_rows(N * s.to_h, s.to_w * s.C * cost, [=](ptrdiff_t first, ptrdiff_t end) {
+        s.C < lanes<T> ? sum_rows(s, first, end) : sum_channels(s, first, end);
     });
 }
 
 template <class T>
 void avg_pool2d(T* y, const T* x, Pooling p) {
-    sum_rectangles<T>(
-        y, x, p.N, p.C, p.h.out, p.w.out, p.h.in, p.w.in, T(1) / T(p.h.taps * p.w.taps), p.h.taps,
-        [=](ptrdiff_t i) { return under(p.h, i); }, [=](ptrdiff_t j) { return under(p.w, j); });
+    const Scratch scratch((p.h.out + p.w.out) * sizeof(Span));
+    Span *const rows = scratch.as<Span>(), *const columns = rows + p.h.out;
+    for (ptrdiff_t i = 0; i < p.h.out; ++i) rows[i] = under(p.h, i);
+    for (ptrdiff_t j = 0; j < p.w.out; ++j) columns[j] = under(p.w, j);
+    const ptrdiff_t cost = smaller(p.h.taps, p.h.in) * smaller(p.w.taps, p.w.in);
+    const T scale = 1 / T(p.h.taps * p.w.taps);
+    sum_rectangles<T>({y, x, p.C, p.h.out, p.w.out, p.h.in, p.w.in, rows, columns, scale}, p.N, cost);
 }
 
 // A pixel receives its share from every window over it.
 template <class T>
 void avg_pool2d_backward(T* dx, const T* dy, Pooling p) {
-    sum_rectangles<T>(
-        dx, dy, p.N, p.C, p.h.in, p.w.in, p.h.out, p.w.out, T(1) / T(p.h.taps * p.w.taps), p.h.taps,
-        [=](ptrdiff_t i) { return over(p.h, i); }, [=](ptrdiff_t j) { return over(p.w, j); });
+    const Scratch scratch((p.h.in + p.w.in) * sizeof(Span));
+    Span *const rows = scratch.as<Span>(), *const columns = rows + p.h.in;
+    for (ptrdiff_t i = 0; i < p.h.in; ++i) rows[i] = over(p.h, i);
+    for (ptrdiff_t j = 0; j < p.w.in; ++j) columns[j] = over(p.w, j);
+    const T scale = 1 / T(p.h.taps * p.w.taps);
+    sum_rectangles<T>({dx, dy, p.C, p.h.in, p.w.in, p.h.out, p.w.out, rows, columns, scale}, p.N, 1);
 }
 
 }  // namespace

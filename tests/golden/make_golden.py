@@ -5,6 +5,9 @@
 conv2d.npz
     conv2d and its gradients by PyTorch autograd, in float64, channels last: `<case>/<argument>`, `<case>/out.y` and
     `<case>/grad.<argument>`.
+batchnorm.npz
+    Batch normalisation and its gradients by PyTorch autograd, in float64: `<case>/<argument>`, `<case>/out.y` and
+    `<case>/grad.<argument>`.
 cross_entropy.npz
     Losses and gradients by PyTorch autograd, in float64. Arguments are named `<case>/<argument>`, results
     `<case>/out.<variant>` and `<case>/grad.<variant>`.
@@ -23,6 +26,7 @@ from pathlib import Path
 import mpmath as mp
 import numpy as np
 import torch
+from torch.nn.functional import batch_norm as torch_batch_norm
 from torch.nn.functional import conv2d as torch_conv2d
 from torch.nn.functional import cross_entropy as torch_cross_entropy
 from torch.nn.functional import pad
@@ -131,8 +135,33 @@ def conv2d(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return arrays
 
 
+NORMALIZATIONS = [  # x (..., C), eps, mean
+    ((4, 3), 1e-5, 0),
+    ((2, 5, 4, 7), 1e-5, 0),
+    ((3, 9, 17), 1e-3, 5),
+    ((64, 33), 1e-5, 1e4),
+    ((2, 1), 1e-5, 0),
+]
+
+
+def batchnorm(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = {}
+    for case, (shape, eps, mean) in enumerate(NORMALIZATIONS):
+        C = shape[-1]
+        given = {"x": rng.normal(size=shape) + mean, "gamma": rng.normal(size=C), "beta": rng.normal(size=C)}
+        x, gamma, beta = (torch.tensor(a, requires_grad=True) for a in given.values())
+        y = torch_batch_norm(x.reshape(-1, C), None, None, gamma, beta, True, 0.1, eps).reshape(shape)
+        dy = rng.normal(size=shape)
+        y.backward(torch.tensor(dy))
+        gradients = {f"grad.{name}": a.grad.numpy() for name, a in zip(given, (x, gamma, beta), strict=True)}
+        results = {"dy": dy, "eps": eps, "out.y": y.detach().numpy(), **gradients}
+        arrays |= {f"{case:02d}/{name}": a for name, a in (given | results).items()}
+    return arrays
+
+
 if __name__ == "__main__":
     rng = np.random.default_rng(20261121)
     np.savez_compressed(HERE / "cross_entropy.npz", **cross_entropy(rng))
     np.savez_compressed(HERE / "elementary.npz", **elementary(rng))
     np.savez_compressed(HERE / "conv2d.npz", **conv2d(rng))
+    np.savez_compressed(HERE / "batchnorm.npz", **batchnorm(rng))
