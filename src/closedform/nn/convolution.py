@@ -64,8 +64,9 @@ class Conv2d(Layer):
     ) -> None:
         C, K = count("in_channels", in_channels, low=1), count("out_channels", out_channels, low=1)
         taps = as_pair("kernel_size", kernel_size, 1)
-        self.stride, self.dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
-        self.padding = as_padding(padding, taps, self.stride, self.dilation)
+        steps, spread = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
+        self.stride, self.dilation = short(steps), short(spread)
+        self.padding = short_padding(as_padding(padding, taps, steps, spread))
         self.groups = count("groups", groups, low=1)
         if C % self.groups or K % self.groups:
             raise ValueError(
@@ -153,7 +154,7 @@ class Conv2d(Layer):
         return {
             "in_channels": D * self.groups,
             "out_channels": K,
-            "kernel_size": (KH, KW),
+            "kernel_size": short((KH, KW)),
             **self._options,
             "bias": self.b is not None,
             "activation": self.activation,
@@ -163,24 +164,20 @@ class Conv2d(Layer):
 
     def __repr__(self) -> str:
         KH, KW, D, K = self.w.shape
-        options = window_options(self.stride, (1, 1), self.padding)
-        options += f", dilation={short(self.dilation)}" if self.dilation != (1, 1) else ""
-        options += f", groups={self.groups}" if self.groups != 1 else ""
+        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+        options = "".join(f", {name}={v}" for name, v in self._options.items() if v != defaults[name])
         options += ", bias=False" if self.b is None else ""
         options += f", activation={self.activation!r}" if self.activation else ""
         options += f", dtype={self.dtype}" if self.dtype != FLOAT32 else ""
         return f"Conv2d({D * self.groups}, {K}, {short((KH, KW))}{options})"
 
 
-def short(sides: tuple[Any, Any]) -> Any:
-    """(3, 3) as 3: the shortest argument that means the same."""
+def short(sides: Pair) -> Sides:
+    """The shortest argument that means the same: 3 for (3, 3)."""
     return sides[0] if sides[0] == sides[1] else sides
 
 
-def window_options(stride: Pair, default: Pair, padding: tuple[Pair, Pair]) -> str:
-    """stride and padding, in the words of a constructor, where they are not what it assumes."""
-    text = f", stride={short(stride)}" if stride != default else ""
+def short_padding(padding: tuple[Pair, Pair]) -> Padding:
+    """1 for ((1, 1), (1, 1)), (1, 0) for ((1, 1), (0, 0))."""
     (top, bottom), (left, right) = padding
-    if top == bottom and left == right:
-        return text + (f", padding={short((top, left))}" if top or left else "")
-    return f"{text}, padding={padding}"
+    return short((top, left)) if top == bottom and left == right else padding

@@ -10,7 +10,7 @@ from .._results import Array
 from .._results import MaxPool2d as Trace
 from .._windows import as_padding, as_pair, windows
 from ..pooling import Padding, Sides, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
-from .convolution import short, window_options
+from .convolution import short, short_padding
 from .layer import Buffer, Layer, floats
 
 
@@ -18,25 +18,28 @@ class Pool2d(Layer):
     """What the poolings share: a window of `size`, in steps of `stride` (None: of its size), and `padding`."""
 
     def __init__(self, size: Sides, stride: Sides | None = None, padding: Padding = 0) -> None:
-        self.size = as_pair("size", size, 1)
-        self.stride = self.size if stride is None else as_pair("stride", stride, 1)
-        self.padding = as_padding(padding, self.size, self.stride, (1, 1))
+        taps = as_pair("size", size, 1)
+        steps = taps if stride is None else as_pair("stride", stride, 1)
+        self.size, self.stride = short(taps), short(steps)
+        self.padding = short_padding(as_padding(padding, taps, steps, (1, 1)))
         self._y, self._dx = Buffer(), Buffer()
 
     def _out(self, x: Array) -> Array:
         """Memory for y, (N, H', W', C)."""
         if x.ndim != 4:
             raise ValueError(f"x: expected shape (N, H, W, C); got {x.shape}")
-        window = f"a window of size {self.size}"
-        h, w = windows(x.shape, self.size, stride=self.stride, padding=self.padding, window=window)
+        taps = as_pair("size", self.size, 1)
+        window = f"a window of size {taps}"
+        h, w = windows(x.shape, taps, stride=self.stride, padding=self.padding, window=window)
         return self._y((x.shape[0], h.n_out, w.n_out, x.shape[3]), x.dtype)
 
     def config(self) -> dict[str, Any]:
         return {"size": self.size, "stride": self.stride, "padding": self.padding}
 
     def __repr__(self) -> str:
-        options = window_options(self.stride, self.size, self.padding)
-        return f"{type(self).__name__}({short(self.size)}{options})"
+        stride = f", stride={self.stride}" if self.stride != self.size else ""
+        padding = f", padding={self.padding}" if self.padding != 0 else ""
+        return f"{type(self).__name__}({self.size}{stride}{padding})"
 
 
 class MaxPool2d(Pool2d):
