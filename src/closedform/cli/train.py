@@ -36,12 +36,12 @@ def _cnn(dtype: str) -> list[nn.Layer]:
         return [convolution, nn.BatchNorm(K, dtype=dtype), nn.ReLU()]
 
     pooled = [*block(1, 16), *block(16, 32), nn.MaxPool2d(2), *block(32, 64), nn.MaxPool2d(2)]
-    return [*pooled, nn.Flatten(), nn.Dense(2 * 2 * 64, 10, dtype=dtype)]
+    return [*pooled, nn.Flatten(), nn.Dropout(0.5), nn.Dense(2 * 2 * 64, 10, dtype=dtype)]
 
 
 MODELS = {
     "mlp": Recipe(_mlp, (64,), lambda lr: nn.SGD(lr=lr, momentum=0.9), lr=0.1, epochs=30),
-    "cnn": Recipe(_cnn, (8, 8, 1), lambda lr: nn.AdamW(lr=lr), lr=2e-3, epochs=10),
+    "cnn": Recipe(_cnn, (8, 8, 1), lambda lr: nn.AdamW(lr=lr), lr=3e-3, epochs=12),
 }
 
 
