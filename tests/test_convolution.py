@@ -52,9 +52,9 @@ def test_bits_of_an_image_do_not_depend_on_its_batch(isa, dtype):
             assert same_bits(cf.conv2d_backward(dy[part], x[part], w, needs=("x",), **options).dx, dx[part])
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "winograd2", "winograd4"])
-def test_bits_with_a_given_algorithm(isa, algorithm):
-    """They depend on neither threads nor batch. ("auto" may choose another algorithm for another batch.)"""
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd2", "winograd4"])
+def test_bits_of_an_algorithm(isa, algorithm):
+    """They depend on neither threads nor batch."""
     rng = np.random.default_rng(2)
     for N, H, W, C, K in ((9, 4, 4, 40, 72), (5, 21, 10, 17, 33), (4, 30, 31, 64, 65)):
         x, dy = (rng.normal(size=(N, H, W, n)).astype(np.float32) for n in (C, K))

@@ -89,7 +89,7 @@ struct Winograd {
             for (ptrdiff_t j = w; j < w + span; ++j, edge += v_row) {
                 const bool inside = i >= 0 && i < walk.h.in && j >= 0 && j < walk.w.in;
                 const ptrdiff_t n = inside ? walk.C : 0;
-                if (inside) __builtin_memcpy(edge, image + i * walk.x.row + j * walk.x.pixel, n * sizeof(T));
+                if (inside) copy(edge, image + i * walk.x.row + j * walk.x.pixel, n);
                 __builtin_memset(edge + n, 0, (v_row - n) * sizeof(T));
             }
     }
@@ -161,8 +161,7 @@ struct Winograd {
                                        M * z_row, z_row);
             for (ptrdiff_t i = 0; i < h; ++i)
                 for (ptrdiff_t j = 0; j < w; ++j)
-                    __builtin_memcpy(y + i * walk.y.row + j * walk.y.pixel, edge + (i * M + j) * z_row,
-                                     columns * sizeof(T));
+                    copy(y + i * walk.y.row + j * walk.y.pixel, edge + (i * M + j) * z_row, columns);
         }
     }
 
@@ -222,14 +221,15 @@ inline bool winograd_applies(const Walk<T>& walk) {
     return fits(walk.h) && fits(walk.w);
 }
 
-// Whether F(2x2) is faster than direct convolution. In multiply-adds: 9 a pixel and pair of channels, against
-// the products of all tiles and the transforms, worth 8 an element of V and Z and 10 an element of U
-// (measured).
+// Whether F(2x2) is faster than direct convolution, for one image: an image's bits must not depend on the
+// others in its batch. In multiply-adds: 9 a pixel and pair of channels, against the products of all tiles
+// and the transforms, worth 8 an element of V and Z and 10 an element of U (measured).
 template <class T>
 inline bool winograd_pays(const Walk<T>& walk) {
     const Winograd<2, T> plan(walk);
-    const ptrdiff_t C = walk.C, K = plan.panels * plan.NR, pixels = walk.N * walk.h.out * walk.w.out;
-    return 9 * pixels * C * walk.K > plan.products * (plan.tiles * (C * K + 8 * (C + K)) + 10 * C * K);
+    const ptrdiff_t C = walk.C, K = plan.panels * plan.NR, tiles = plan.tiles_h * plan.tiles_w;
+    return 9 * walk.h.out * walk.w.out * C * walk.K >
+           plan.products * (tiles * (C * K + 8 * (C + K)) + 10 * C * K);
 }
 
 // y = max(the walk's sums + b, low); b may be null
