@@ -173,32 +173,40 @@ void max_pool2d(T* y, int64_t* argmax, const T* x, Pooling p) {
     });
 }
 
-// dx (N, pixels, C) from dy and argmax (N, windows, C), an image and some of its channels in one task.
-// Returns whether every index is one of a pixel; what is not adds to none. An index is read once: should another
-// thread change it, it still is the one that was checked.
+// Adds dy to the pixels that argmax tells, in `few` of an image's C channels. An index that is none of a
+// pixel adds nothing, and the result is false. An index is read once: should another thread change it, it
+// still is the one that was checked.
+template <class T>
+inline bool add_at_maxima(T* dx, const T* dy, const int64_t* argmax, ptrdiff_t pixels, ptrdiff_t windows,
+                          ptrdiff_t C, ptrdiff_t few) {
+    bool good = true;
+    for (; windows > 0; --windows, dy += C, argmax += C)
+        for (ptrdiff_t c = 0; c < few; ++c) {
+            const auto pixel = std::size_t(__atomic_load_n(argmax + c, __ATOMIC_RELAXED));
+            if (pixel < std::size_t(pixels))  // nor negative
+                dx[ptrdiff_t(pixel) * C + c] += dy[c];
+            else
+                good = false;
+        }
+    return good;
+}
+
+// dx (N, pixels, C) from dy and argmax (N, windows, C), an image in one task, or, if there are few, some of
+// its channels. Returns whether every index is that of a pixel.
 template <class T>
 bool max_pool2d_backward(T* dx, const T* dy, const int64_t* argmax, ptrdiff_t N, ptrdiff_t pixels,
                          ptrdiff_t windows, ptrdiff_t C) {
-    constexpr ptrdiff_t few = 64;
-    const ptrdiff_t blocks = ceil_div(C, few);
+    const ptrdiff_t most = N < 16 ? 64 : larger(C, 1), blocks = ceil_div(C, most);
     const Scratch scratch(N * blocks);
     unsigned char* const good = scratch.as<unsigned char>();
     parallel_for(N * blocks, [=](ptrdiff_t task) {
-        const ptrdiff_t n = task / blocks, c0 = task % blocks * few, c1 = smaller(C, c0 + few);
-        T* const image = dx + n * pixels * C;
-        const ptrdiff_t runs = blocks == 1 ? 1 : pixels, run = blocks == 1 ? pixels * C : c1 - c0;
+        const ptrdiff_t n = task / blocks, c = task % blocks * most, few = smaller(C - c, most);
+        T* const image = dx + n * pixels * C + c;
+        const ptrdiff_t runs = few == C ? 1 : pixels, run = few == C ? pixels * C : few;
         for (ptrdiff_t p = 0; p < runs; ++p)
-            for (ptrdiff_t k = 0; k < run; ++k) image[p * C + c0 + k] = 0;
-        bool all = true;
-        for (ptrdiff_t k = n * windows * C; k < (n + 1) * windows * C; k += C)
-            for (ptrdiff_t c = c0; c < c1; ++c) {
-                const int64_t pixel = __atomic_load_n(argmax + k + c, __ATOMIC_RELAXED);
-                if (0 <= pixel && pixel < pixels)
-                    image[pixel * C + c] += dy[k + c];
-                else
-                    all = false;
-            }
-        good[task] = all;
+            for (ptrdiff_t k = 0; k < run; ++k) image[p * C + k] = 0;
+        const ptrdiff_t from = n * windows * C + c;
+        good[task] = add_at_maxima(image, dy + from, argmax + from, pixels, windows, C, few);
     });
     for (ptrdiff_t task = 0; task < N * blocks; ++task)
         if (!good[task]) return false;

@@ -192,9 +192,9 @@ def _geometry(
     stride = taps if stride is None else as_pair("stride", stride, 1)
     padding = as_padding(padding, taps, stride, (1, 1))
     h, v = windows(x_shape, taps, stride=stride, padding=padding, window=f"a window of size {taps}", images=x)
-    if any(max(sides) >= k for sides, k in zip(padding, taps, strict=True)):
+    if max(padding[0]) >= taps[0] or max(padding[1]) >= taps[1]:
         raise ValueError(f"padding: expected less than the window's size {taps} on each side; got {padding}")
-    if any(axis.n == 0 and axis.n_out > 0 for axis in (h, v)):
+    if (h.n == 0 and h.n_out > 0) or (v.n == 0 and v.n_out > 0):
         raise ValueError(f"{x}: expected images with pixels; got shape {x_shape} and padding {padding}")
     return h, v
 
