@@ -163,6 +163,22 @@ def test_inference_returns_new_arrays_and_leaves_the_layer_alone(layer):
         np.testing.assert_array_equal(array, state[name])
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 1), nn.BatchNorm(3), nn.Dense(3, 4)], ids=repr)
+def test_inference_between_forward_and_backward_does_not_disturb(layer):
+    x, other = np.random.default_rng(0).integers(
+        0, 255, (2, 2, 3, 4, 3), dtype=np.uint8
+    )  # converted in the layer
+    dy = np.ones_like(layer.forward(x, training=True))
+    gradients = []
+    for between in ((), (other,)):
+        layer.forward(x, training=True)
+        for images in between:
+            layer(images)
+        gradients.append([layer.backward(dy).copy(), *(g.copy() for g in layer.gradients().values())])
+    for a, b in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("copier", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_are_apart_and_work(copier):
     model = cnn()
