@@ -6,7 +6,7 @@
 #include "convolution_direct.hpp"
 #include "convolution_narrow.hpp"
 #include "convolution_weights.hpp"
-#include "depthwise.hpp"
+#include "depthwise_weights.hpp"
 #include "winograd.hpp"
 
 namespace closedform::CF_ISA {
@@ -27,7 +27,7 @@ inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu, A
 
 template <class T>
 void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm algorithm, bool relu) {
-    if (is_depthwise(c)) return depthwise(depthwise_walk(forward_walk(y, x, w, c, 0)), b, relu);
+    if (is_depthwise(c)) return depthwise(y, x, w, b, c, relu);
     for (ptrdiff_t g = 0; g < c.groups; ++g) {
         const Walk<T> walk = forward_walk(y, x, w, c, g);
         convolve(&walk, 1, b ? b + g * walk.K : nullptr, relu, algorithm);
@@ -36,19 +36,15 @@ void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm a
 
 template <class T>
 void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c, Algorithm algorithm) {
+    if (is_depthwise(c)) return depthwise_backward_data(dx, dy, w, c);
     bool covered = true;  // whether every phase has taps: elsewhere dx is 0
     for (ptrdiff_t i = 0; i < phases(c.h); ++i) covered &= backward_axis(c.h, i).taps > 0;
     for (ptrdiff_t i = 0; i < phases(c.w); ++i) covered &= backward_axis(c.w, i).taps > 0;
     if (!covered) __builtin_memset(dx, 0, c.N * c.h.in * c.w.in * c.C * sizeof(T));
     Scratch list(phases(c.h) * phases(c.w) * sizeof(Walk<T>));
     Walk<T>* const walks = list.as<Walk<T>>();
-    for (ptrdiff_t g = 0; g < (is_depthwise(c) ? 1 : c.groups); ++g) {
-        const ptrdiff_t n = backward_walks(walks, dx, dy, w, c, g);
-        if (!is_depthwise(c))
-            convolve<T>(walks, n, nullptr, false, algorithm);
-        else
-            for (ptrdiff_t i = 0; i < n; ++i) depthwise<T>(depthwise_walk(walks[i]), nullptr, false);
-    }
+    for (ptrdiff_t g = 0; g < c.groups; ++g)
+        convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false, algorithm);
 }
 
 // dx, dw, db: null for a gradient that is not wanted.
@@ -56,11 +52,10 @@ template <class T>
 void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
                      Algorithm algorithm) {
     if (dx) conv2d_backward_data<T>(dx, dy, w, c, algorithm);
-    const bool apart = is_depthwise(c) || !dw;  // whether db is left to its own pass over dy
-    if (dw && is_depthwise(c)) depthwise_backward_weights<T>(dw, dy, x, c);
-    if (dw && !is_depthwise(c)) conv2d_backward_weights<T>(dw, db, dy, x, c);
+    if (dw && is_depthwise(c)) return depthwise_backward_weights<T>(dw, db, dy, x, c);
+    if (dw) return conv2d_backward_weights<T>(dw, db, dy, x, c);
     const T one = 1;
-    if (db && apart)
+    if (db)
         gemm<T>(1, c.K, c.N * c.h.out * c.w.out, {&one, 0, 0}, {dy, c.K, 1}, db, c.K, false,
                 AddBias<T>{nullptr});
 }

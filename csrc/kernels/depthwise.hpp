@@ -1,11 +1,12 @@
-// Depthwise convolution: groups == C == K, one filter a channel. Vectors run over the channels.
+// Depthwise convolution: groups == C == K, one filter a channel. x (N, H, W, C), w (R, S, 1, C), y (N, OH,
+// OW, C).
 //
-// There is little arithmetic to an element, so memory bounds it: the strips are those of the direct kernel,
-// and a vector of the filter, loaded once, serves a few pixels.
+// There is little arithmetic to an element, so memory bounds it. Vectors run over the channels within a few
+// pixels at a time: so memory is read line after line. Every cut depends on the problem alone, so the bits do
+// not depend on the number of threads.
 #pragma once
 
-#include "convolution_strips.hpp"
-#include "convolution_weights.hpp"
+#include "depthwise_geometry.hpp"
 
 namespace closedform::CF_ISA {
 namespace {
@@ -14,145 +15,203 @@ inline bool is_depthwise(const Convolution& c) {
     return c.groups == c.C && c.C == c.K && c.C > 1;
 }
 
-// The walk of the first channel, widened to all: weights.in and weights.out no longer mean anything.
-template <class T>
-inline Walk<T> depthwise_walk(Walk<T> walk) {
-    walk.C = walk.K = walk.x.pixel;
-    return walk;
+// f<R, K>() with R = rows <= MR and K = columns <= MK.
+template <int MR, int MK, class F>
+CF_INLINE void with_taps(ptrdiff_t rows, ptrdiff_t columns, const F& f) {
+    if constexpr (MR > 1)
+        if (rows < MR) return with_taps<MR - 1, MK>(rows, columns, f);
+    if constexpr (MK > 1)
+        if (columns < MK) return with_taps<MR, MK - 1>(rows, columns, f);
+    f.template operator()<MR, MK>();
 }
 
-// P pixels of y, all channels: y = max(sum over taps of x * w + b, low). filters: b, then each tap, [1 +
-// taps][row].
-template <int P, class T>
-inline void depthwise_pixels(const Pixel<T>* pixels, const ptrdiff_t* offsets, ptrdiff_t taps,
-                             const T* filters, ptrdiff_t row, ptrdiff_t C, T low) {
-    for (ptrdiff_t c = 0; c < C; c += lanes<T>) {
-        const T* w = filters + c;
-        const T* x[P];
-        Vec<T> acc[P];
+// For each vector of channels its bias, or zeros, and its taps. The last vector ends with the last channel:
+// it may overlap the one before it. With fewer channels than lanes there is one vector, filled up with zeros.
+template <class T>
+class Filters {
+  public:
+    const ptrdiff_t taps, size;  // size: of a vector's bias and taps
+
+    Filters(const T* w, const T* b, ptrdiff_t taps_, ptrdiff_t C)
+        : taps(taps_), size((1 + taps) * lanes<T>), memory(ceil_div(C, lanes<T>) * size * sizeof(T)) {
+        T* to = memory.as<T>();
+        for (ptrdiff_t j = 0; j < C; j += lanes<T>)
+            for (ptrdiff_t t = -1; t < taps; ++t, to += lanes<T>) {
+                const T* const from = t < 0 ? b : w + t * C;
+                const ptrdiff_t c = larger(0, smaller(j, C - lanes<T>));
+                store<T>(to, from ? load_partial<T>(from + c, smaller(C, lanes<T>)) : Vec<T>{});
+            }
+    }
+
+    CF_INLINE const T* bias() const { return memory.as<T>(); }
+    CF_INLINE const T* tap(ptrdiff_t t) const { return memory.as<T>() + (1 + t) * lanes<T>; }
+
+  private:
+    const Scratch memory;
+};
+
+// Which lanes are `first` or beyond.
+template <class T>
+CF_INLINE Int<T> lanes_from(ptrdiff_t first) {
+    using I = typename vector_traits<T>::integer;
+    Int<T> lane;
+    for (ptrdiff_t i = 0; i < lanes<T>; ++i) lane[i] = I(i);
+    return lane >= splat_int<T>(I(first));
+}
+
+// Distances in memory: from a pixel of x or y to the next, from a tap to the next in its row or to the next
+// row, in x and in the filter, and from a filter to that of the next channels.
+struct Distances {
+    ptrdiff_t x_pixel, y_pixel, x_row, w_row, w_tap, filter;
+};
+
+// y = bias (null: y) + sum over R x K taps of w * x, for n pixels, P at a time, all C >= lanes channels; then
+// clipped at 0, if `relu`. For one pixel of y a tap reads what the tap before it reads for the next: it is
+// loaded once.
+template <int P, int R, int K, class T>
+__attribute__((noinline)) void gather_pixels(ptrdiff_t n, T* y, const T* x, const T* w, const T* bias,
+                                             const Distances& distances, ptrdiff_t C, bool relu) {
+    const auto [x_pixel, y_pixel, x_row, w_row, w_tap, filter] = distances;
+    const Int<T> unfinished =
+        lanes_from<T>(C % lanes<T> ? lanes<T> - C % lanes<T> : 0);  // in the last vector
+    for (; n >= P; n -= P) {
+        ptrdiff_t v = 0;  // where the filter of these channels begins
+        for (ptrdiff_t j = 0; j < C; j += lanes<T>, v += filter) {
+            const ptrdiff_t c = smaller(j, C - lanes<T>);
+            Vec<T> acc[P];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) x[p] = pixels[p].patch + c, acc[p] = load<T>(w);
-        ptrdiff_t t = 0;
-        do {
-            const Vec<T> tap = load<T>(w += row);
+            for (int p = 0; p < P; ++p) acc[p] = load<T>(bias ? bias + v : y + p * y_pixel + c);
+            const T *x_at = x + c, *w_at = w + v;
 #pragma GCC unroll 8
-            for (int p = 0; p < P; ++p) acc[p] += tap * load<T>(x[p] + offsets[t]);
-        } while (++t < taps);
+            for (int r = 0; r < R; ++r) {
+                Vec<T> weight[K];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; ++p) {
-            acc[p] = max(splat<T>(low), acc[p]);
-            if (C - c >= lanes<T>)
-                store<T>(pixels[p].y + c, acc[p]);
-            else
-                store_partial<T>(pixels[p].y + c, acc[p], C - c);
+                for (int k = 0; k < K; ++k) weight[k] = load<T>(w_at + k * w_tap);
+#pragma GCC unroll 16
+                for (int q = 0; q < P + K - 1; ++q) {
+                    const Vec<T> value = load<T>(x_at + q * x_pixel);
+#pragma GCC unroll 8
+                    for (int k = 0; k < K; ++k)
+                        if (q >= k && q < k + P) acc[q - k] += value * weight[k];
+                }
+                x_at += x_row;
+                w_at += w_row;
+            }
+            if (relu)
+#pragma GCC unroll 8
+                for (int p = 0; p < P; ++p) acc[p] = max(Vec<T>{}, acc[p]);
+            if (c < j && !bias)  // what the vector before this one has added to y, must not be added twice
+#pragma GCC unroll 8
+                for (int p = 0; p < P; ++p) acc[p] = select(unfinished, acc[p], load<T>(y + p * y_pixel + c));
+#pragma GCC unroll 8
+            for (int p = 0; p < P; ++p) store<T>(y + p * y_pixel + c, acc[p]);
         }
+        x += P * x_pixel;
+        y += P * y_pixel;
     }
 }
 
-// Where each tap has its inputs in a strip.
-template <class T>
-inline void tap_offsets(const Strips<T>& strips, ptrdiff_t* offsets) {
-    for (ptrdiff_t r = 0; r < strips.walk.h.taps; ++r)
-        for (ptrdiff_t s = 0; s < strips.walk.w.taps; ++s) *offsets++ = strips.offset(r, s);
+// Any number of pixels.
+template <int R, int K, class T>
+CF_INLINE void gather_run(ptrdiff_t n, T* y, const T* x, const T* w, const T* bias, const Distances& d,
+                          ptrdiff_t C, bool relu) {
+    constexpr int P = 4;  // with K sums and as many weights fewer than 16 registers
+    const ptrdiff_t whole = n / P * P;
+    if (whole > 0) gather_pixels<P, R, K, T>(whole, y, x, w, bias, d, C, relu);
+    if (whole < n)
+        gather_pixels<1, R, K, T>(n - whole, y + whole * d.y_pixel, x + whole * d.x_pixel, w, bias, d, C,
+                                  relu);
 }
 
+// Forward: y = bias + taps on x. Backward: the same of dx and dy, by phases.
 template <class T>
-inline Strips<T> depthwise_strips(const Walk<T>& walk) {
-    const ptrdiff_t tasks = larger(1, smaller(64, walk.flops() / walk.K / task_flops));
-    return Strips<T>(walk, tasks, walk.C % lanes<T> == 0);  // whole vectors must not read beyond x
-}
+struct Gather {
+    Phases h, w;
+    ptrdiff_t S, C;  // columns of the filter
+    const Filters<T>& filters;
+    bool relu;
 
-template <class T>
-inline void depthwise(const Walk<T>& walk, const T* b, bool relu) {
-    const ptrdiff_t C = walk.C, row = ceil_div(C, lanes<T>) * lanes<T>, taps = walk.h.taps * walk.w.taps;
-    const Strips<T> strips = depthwise_strips(walk);
-    Scratch padded((1 + taps) * row * sizeof(T)), list(taps * sizeof(ptrdiff_t));
-    T* const filters = padded.as<T>();
-    ptrdiff_t* const offsets = list.as<ptrdiff_t>();
-    tap_offsets(strips, offsets);
-    for (ptrdiff_t c = 0; c < row; ++c) filters[c] = b && c < C ? b[c] : T(0);
-    for (ptrdiff_t t = 0; t < taps; ++t)
-        for (ptrdiff_t c = 0; c < row; ++c)
-            filters[(1 + t) * row + c] = c < C ? walk.weight(t / walk.w.taps, t % walk.w.taps)[c] : T(0);
-    const T low = relu ? T(0) : -T(__builtin_huge_val());
-    parallel_for(strips.count, [=, &strips](ptrdiff_t task) {
-        Scratch strip((strips.size + lanes<T>)*sizeof(T)), pixels(strips.pixels * sizeof(Pixel<T>));
-        const Pixel<T>* pixel = pixels.as<Pixel<T>>();
-        ptrdiff_t left = strips.load(strip.as<T>(), pixels.as<Pixel<T>>(), task);
-        constexpr int P = 6;  // pixels at a time
-        for (; left >= P; left -= P, pixel += P)
-            depthwise_pixels<P>(pixel, offsets, taps, filters, row, C, low);
-        for (; left > 0; --left, ++pixel) depthwise_pixels<1>(pixel, offsets, taps, filters, row, C, low);
-    });
-}
+    static constexpr ptrdiff_t L = lanes<T>;
+    ptrdiff_t full() const { return larger(C, L); }
 
-// Steps in memory, in elements: from a row of taps to the next in the strip, from a tap to the next, and the
-// same in the sums.
-struct TapSteps {
-    ptrdiff_t row, tap, sums_row, sums_tap;
+    // The pixels j of one row and one phase a, b; output o of the row.
+    void run(T* y, ptrdiff_t y_pixel, const PixelRows<T>& x, const Axis& a, ptrdiff_t o, const Axis& b,
+             Range columns) const {
+        constexpr ptrdiff_t row_group = 3;
+        const ptrdiff_t tap_group = b.step == b.stride ? 5 : 1;  // taps that share what they load
+        const Distances distances{b.stride * x.pixel,    y_pixel,           a.step * x.row,
+                                  a.weight_step * S * L, b.weight_step * L, filters.size};
+        const Range rows = taps_inside(a, o);
+        for_runs(b, columns, b.out, [&](Range j, Range taps) {
+            const T* bias = filters.bias();
+            for (ptrdiff_t r = rows.begin; r < rows.end; r += row_group)
+                for (ptrdiff_t s = taps.begin; s < taps.end; s += tap_group) {
+                    const bool last = r + row_group >= rows.end && s + tap_group >= taps.end;
+                    const T* const from = x.at(a.first_in + o * a.stride + r * a.step,
+                                               b.first_in + j.begin * b.stride + s * b.step);
+                    const T* const tap = filters.tap((a.first_weight + r * a.weight_step) * S +
+                                                     b.first_weight + s * b.weight_step);
+                    with_taps<row_group, 5>(
+                        rows.end - r, smaller(tap_group, taps.end - s), [&]<int MR, int MK>() {
+                            gather_run<MR, MK, T>(j.size(), y + j.begin * y_pixel, from, tap, bias, distances,
+                                                  full(), relu && last);
+                        });
+                    bias = nullptr;
+                }
+            if (bias) fill(y + j.begin * y_pixel, y_pixel, j.size());
+        });
+    }
+
+    // n pixels that no tap reaches
+    void fill(T* y, ptrdiff_t y_pixel, ptrdiff_t n) const {
+        for (ptrdiff_t k = 0; k < n; ++k)
+            for (ptrdiff_t j = 0; j < full(); j += L) {
+                const Vec<T> bias = load<T>(filters.bias() + j / L * filters.size);
+                store<T>(y + k * y_pixel + smaller(j, full() - L), relu ? max(Vec<T>{}, bias) : bias);
+            }
+    }
+
+    void operator()(T* y, const T* x, ptrdiff_t N, ptrdiff_t H, ptrdiff_t W) const {
+        const ptrdiff_t flops = larger(1, 2 * filters.taps * full() / (h.n * w.n));
+        const PixelBlocks blocks(N, H, W, flops, w.n, N * H * W);
+        blocks.for_blocks([&](ptrdiff_t, ptrdiff_t n, Range rows, Range columns) {
+            const PixelRows<T> from(x + n * h.in() * w.in() * C, h.reads(rows), w.reads(columns), w.in(), C);
+            const Scratch padded(C < L ? columns.size() * L * sizeof(T) : 0);
+            for (ptrdiff_t i = rows.begin; i < rows.end; ++i) {
+                T* const y_row = y + ((n * H + i) * W + columns.begin) * C;
+                T* const to = C < L ? padded.as<T>() : y_row;
+                const ptrdiff_t first = columns.begin / w.n;
+                for (ptrdiff_t p = 0; p < w.n; ++p)
+                    run(to + (p - first * w.n) * full(), w.n * full(), from, h.of(i), i / h.n, w.of(p),
+                        {first, smaller(w.of(p).out, ceil_div(columns.end, w.n))});
+                if (C < L) compact(y_row, to, columns.size());
+            }
+        });
+    }
+
+    void compact(T* y, const T* padded, ptrdiff_t n) const {
+        for (ptrdiff_t k = 0; k < n; ++k)
+            for (ptrdiff_t c = 0; c < C; ++c) y[k * C + c] = padded[k * L + c];
+    }
 };
 
-// sums += sum over pixels of dy * x, for rows <= R by columns <= S taps and the n channels from c on.
-template <int R, int S, class T>
-CF_INLINE void correlate(ptrdiff_t rows, ptrdiff_t columns, const Pixel<T>* pixels, ptrdiff_t offset,
-                         const T* dy, ptrdiff_t C, ptrdiff_t n, ptrdiff_t count, T* sums,
-                         const TapSteps& steps) {
-    if constexpr (R > 1)
-        if (rows < R)
-            return correlate<R - 1, S, T>(rows, columns, pixels, offset, dy, C, n, count, sums, steps);
-    if constexpr (S > 1)
-        if (columns < S)
-            return correlate<R, S - 1, T>(rows, columns, pixels, offset, dy, C, n, count, sums, steps);
-    const ptrdiff_t row = steps.row, tap = steps.tap;
-    Vec<T> acc[R][S] = {};
-    do {
-        const Vec<T> g = n >= lanes<T> ? load<T>(dy) : load_partial<T>(dy, n);
-        const T* const x = (pixels++)->patch + offset;
-#pragma GCC unroll 3
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 3
-            for (int s = 0; s < S; ++s) acc[r][s] += g * load<T>(x + r * row + s * tap);
-        dy += C;
-    } while (--count);
-#pragma GCC unroll 3
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 3
-        for (int s = 0; s < S; ++s) {
-            T* const to = sums + r * steps.sums_row + s * steps.sums_tap;
-            store<T>(to, load<T>(to) + acc[r][s]);
-        }
+// y = sum over taps of w * x + b, clipped at 0 if `relu`
+template <class T>
+void depthwise(T* y, const T* x, const T* w, const T* b, const Convolution& c, bool relu) {
+    const Axis h = forward_axis(c.h), v = forward_axis(c.w);
+    const Filters<T> filters(w, b, c.h.taps * c.w.taps, c.C);
+    Gather<T>{{&h, 1}, {&v, 1}, c.w.taps, c.C, filters, relu}(y, x, c.N, c.h.out, c.w.out);
 }
 
-// Every task adds up its strips in a slot of its own; the slots are added in order.
 template <class T>
-void depthwise_backward_weights(T* dw, const T* dy, const T* x, const Convolution& c) {
-    constexpr int most = 3;  // rows and columns of taps at a time: 3 x 3 sums fit in 16 registers
-    constexpr ptrdiff_t most_slots = 16;
-    const Walk<T> walk = depthwise_walk(forward_walk<T>(dw, x, dw, c, 0));  // y is not written
-    const ptrdiff_t C = c.C, row = ceil_div(C, lanes<T>) * lanes<T>, taps = walk.h.taps * walk.w.taps,
-                    slot = taps * row;
-    const Strips<T> strips = depthwise_strips(walk);
-    const ptrdiff_t each = ceil_div(strips.count, most_slots), n_slots = ceil_div(strips.count, each);
-    const TapSteps steps{strips.offset(1, 0), strips.offset(0, 1), walk.w.taps * row, row};
-    Scratch partial(n_slots * slot * sizeof(T));
-    T* const slots = partial.as<T>();
-    parallel_for(n_slots, [=, &strips](ptrdiff_t task) {
-        Scratch strip((strips.size + lanes<T>)*sizeof(T)), list(strips.pixels * sizeof(Pixel<T>));
-        const Pixel<T>* const pixels = list.as<Pixel<T>>();
-        T* const sums = slots + task * slot;
-        for (ptrdiff_t i = 0; i < slot; ++i) sums[i] = T(0);
-        for (ptrdiff_t i = task * each; i < smaller(strips.count, (task + 1) * each); ++i) {
-            const ptrdiff_t count = strips.load(strip.as<T>(), list.as<Pixel<T>>(), i);
-            const T* const g = dy + i * strips.rows * walk.w.out * C;
-            for (ptrdiff_t k = 0; k < C; k += lanes<T>)
-                for (ptrdiff_t r = 0; r < walk.h.taps; r += most)
-                    for (ptrdiff_t q = 0; q < walk.w.taps; q += most)
-                        correlate<most, most, T>(walk.h.taps - r, walk.w.taps - q, pixels,
-                                                 strips.offset(r, q) + k, g + k, C, C - k, count,
-                                                 sums + (r * walk.w.taps + q) * row + k, steps);
-        }
-    });
-    add_slots(dw, C, slots, row, slot, n_slots, taps, C);
+void depthwise_backward_data(T* dx, const T* dy, const T* w, const Convolution& c) {
+    const ptrdiff_t n_h = phases(c.h), n_w = phases(c.w);
+    const Scratch memory((n_h + n_w) * sizeof(Axis));
+    Axis *const h = memory.as<Axis>(), *const v = h + n_h;
+    for (ptrdiff_t p = 0; p < n_h; ++p) h[p] = backward_axis(c.h, p);
+    for (ptrdiff_t p = 0; p < n_w; ++p) v[p] = backward_axis(c.w, p);
+    const Filters<T> filters(w, nullptr, c.h.taps * c.w.taps, c.C);
+    Gather<T>{{h, n_h}, {v, n_w}, c.w.taps, c.C, filters, false}(dx, dy, c.N, c.h.in, c.w.in);
 }
 
 }  // namespace
