@@ -122,13 +122,15 @@ void batchnorm(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta
     repeat_channels(origin, rows);
     const ColumnMoments total = channel_moments(scratch.as<double>(), x, origin, rows);
 
+    double* const r = total.squares;  // from now on 1 / sqrt(variance + eps), in a loop that vectorises
+    for (ptrdiff_t c = 0; c < C; ++c) r[c] = 1 / __builtin_sqrt(total.squares[c] / double(m) + eps);
     for (ptrdiff_t c = 0; c < C; ++c) {
-        const double r = 1 / __builtin_sqrt(total.squares[c] / double(m) + eps);
+        const double a = r[c] * double(gamma[c]);
         mean[c] = centre[c] = T(double(origin[c]) + total.mean[c]);
-        rstd[c] = T(r);
-        scale[c] = T(r * double(gamma[c]));
+        rstd[c] = T(r[c]);
+        scale[c] = T(a);
         const double rounding = double(centre[c]) - double(origin[c]) - total.mean[c];
-        shift[c] = T(double(beta[c]) + rounding * (r * double(gamma[c])));
+        shift[c] = T(double(beta[c]) + rounding * a);
     }
     for (ptrdiff_t c = 0; c < C; ++c)
         if (!(mean[c] - mean[c] == 0)) {  // a running mean no longer tells an infinity from a NaN
