@@ -30,7 +30,8 @@ namespace {
 
 template <class F>
 void run_task(void* f, std::ptrdiff_t index) {
-    (*static_cast<const F*>(f))(index);
+    const F task = *static_cast<const F*>(f);  // a local: through the pointer, every store would make the
+    task(index);                               // compiler read again what the task has captured
 }
 
 // f(i) for every i in [0, n), under the rules of parallel_run.
