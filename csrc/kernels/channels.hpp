@@ -75,10 +75,9 @@ CF_INLINE void column_sums(T* sums, ptrdiff_t n, ptrdiff_t columns, const F& ter
 }
 
 // y[i ...] = f(i, j, count) for n elements of one row, from column j on, by vectors of `count` elements; f
-// may be asked for an element twice. f is a copy: no store can change a local variable, so what it holds
-// stays in registers.
+// may be asked for an element twice.
 template <bool streamed, class T, class F>
-CF_INLINE void map_row(T* y, ptrdiff_t i, ptrdiff_t j, ptrdiff_t n, const F f) {
+CF_INLINE void map_row(T* y, ptrdiff_t i, ptrdiff_t j, ptrdiff_t n, const F& f) {
     constexpr ptrdiff_t W = lanes<T>;
     ptrdiff_t k = 0;
     for (; k + W <= n; k += W) {

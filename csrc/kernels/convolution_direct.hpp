@@ -108,7 +108,7 @@ struct Direct {
     ptrdiff_t row_runs, run, piece_size;  // runs in a row of taps, their length, and that of their pieces
     ptrdiff_t n_runs;                     // pieces, in all
 
-    Direct(const Walk<T>& w, ptrdiff_t tasks) : walk(w), strips(w, tasks, true) {
+    Direct(const Walk<T>& w, ptrdiff_t tasks) : walk(w), strips(w, tasks) {
         const bool merged = walk.w.step == 1 && strips.pixel == walk.C;  // a row of taps is one run
         row_runs = merged ? 1 : walk.w.taps;
         run = merged ? walk.w.taps * walk.C : walk.C;

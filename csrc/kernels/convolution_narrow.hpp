@@ -42,10 +42,9 @@ struct NarrowWalks {
 
     // Rows of x from first_h + o on, transposed: element (c, i, q) is planes[c * plane + i * width + q].
     void load(T* planes, ptrdiff_t n, ptrdiff_t o) const {
-        const ptrdiff_t C = walks->C, in = walks->w.in;
+        const ptrdiff_t C = walks->C;
         const Images<const T>& x = walks->x;
-        const ptrdiff_t begin = smaller(width, larger(0, -first_w));
-        const ptrdiff_t end = larger(begin, smaller(width, in - first_w));
+        const auto [begin, end] = inside(first_w, width, walks->w.in);
         __builtin_memset(planes, 0, C * plane * sizeof(T));
         for (ptrdiff_t i = 0; i < height; ++i) {
             const ptrdiff_t h = first_h + o + i;

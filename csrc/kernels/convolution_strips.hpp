@@ -25,9 +25,9 @@ struct Strips {
     ptrdiff_t size, pixels;  // of a strip: elements of the copy, pixels of y
 
     // At least `tasks` strips, as far as there are rows.
-    Strips(const Walk<T>& w, ptrdiff_t tasks, bool may_be_in_place) : walk(w) {
+    Strips(const Walk<T>& w, ptrdiff_t tasks) : walk(w) {
         const Axis &h = walk.h, &v = walk.w;
-        in_place = may_be_in_place && !h.padded() && !v.padded();
+        in_place = !h.padded() && !v.padded();
         pixel = in_place ? walk.x.pixel : walk.C;
         row = in_place ? walk.x.row : v.span(v.out) * walk.C;
         const ptrdiff_t total = walk.N * h.out;
@@ -56,9 +56,11 @@ struct Strips {
     // One row of the strip: row `i` of image n, with zeros where there is no input.
     void copy_row(T* to, ptrdiff_t n, ptrdiff_t i) const {
         const ptrdiff_t C = walk.C, columns = walk.w.span(walk.w.out), first = walk.w.first_in;
-        const bool inside = i >= 0 && i < walk.h.in;
-        const ptrdiff_t begin = inside ? smaller(columns, larger(0, -first)) : columns;
-        const ptrdiff_t end = larger(begin, smaller(columns, walk.w.in - first));
+        if (i < 0 || i >= walk.h.in) {
+            __builtin_memset(to, 0, columns * C * sizeof(T));
+            return;
+        }
+        const auto [begin, end] = inside(first, columns, walk.w.in);
         const T* from = walk.x.p + n * walk.x.image + i * walk.x.row + (first + begin) * walk.x.pixel;
         __builtin_memset(to, 0, begin * C * sizeof(T));
         if (walk.x.pixel == C)

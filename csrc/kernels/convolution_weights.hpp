@@ -95,9 +95,8 @@ struct WeightGradient {
 
     // Row i of image n, into the same row of all panels.
     void load_row(T* to, ptrdiff_t size, ptrdiff_t n, ptrdiff_t i, ptrdiff_t p0, ptrdiff_t p1) const {
-        const bool inside = i >= 0 && i < h.in;
-        const ptrdiff_t begin = inside ? smaller(columns, larger(0, -w.first_in)) : columns;
-        const ptrdiff_t end = larger(begin, smaller(columns, w.in - w.first_in));
+        const auto [begin, end] =
+            i >= 0 && i < h.in ? inside(w.first_in, columns, w.in) : Range{columns, columns};
         for (ptrdiff_t p = p0; p < p1; ++p) {
             T* const row = to + (p - p0) * size;
             for (ptrdiff_t c = 0; c < begin * panel; ++c) row[c] = T(0);
@@ -162,16 +161,17 @@ struct WeightGradient {
     }
 };
 
-// sum = slots[0] + slots[1] + ..., n_rows by n_columns; rows lie sum_row apart in sum, and `row` in a slot.
+// sum = slots[0] + slots[1] + ..., n_rows by n_columns; rows lie sum_row apart in sum, slots `slot`.
 template <class T>
-inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t row, ptrdiff_t slot,
-                      ptrdiff_t n_slots, ptrdiff_t n_rows, ptrdiff_t n_columns) {
+inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t slot, ptrdiff_t n_slots,
+                      ptrdiff_t n_rows, ptrdiff_t n_columns) {
     const ptrdiff_t group = larger(1, (1 << 14) / n_columns);
     parallel_for(ceil_div(n_rows, group), [=](ptrdiff_t task) {
         for (ptrdiff_t i = task * group; i < smaller(n_rows, (task + 1) * group); ++i)
             for (ptrdiff_t j = 0; j < n_columns; ++j) {
-                T total = slots[i * row + j];
-                for (ptrdiff_t s = 1; s < n_slots; ++s) total += slots[s * slot + i * row + j];
+                const T* const part = slots + i * n_columns + j;
+                T total = *part;
+                for (ptrdiff_t s = 1; s < n_slots; ++s) total += part[s * slot];
                 sum[i * sum_row + j] = total;
             }
     });
@@ -199,8 +199,8 @@ void conv2d_backward_weights(T* dw, T* db, const T* dy, const T* x, const Convol
                           t0, smaller(c.N * c.h.out, t0 + gradient.chunk_rows), p0,
                           smaller(gradient.panels, p0 + gradient.range_panels));
         });
-        if (chunks > 1) add_slots(dw_g, c.K, slots, K, slot, chunks, R, K);
-        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, K, slot, chunks, 1, K);
+        if (chunks > 1) add_slots(dw_g, c.K, slots, slot, chunks, R, K);
+        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, slot, chunks, 1, K);
     }
 }
 

@@ -9,12 +9,6 @@
 namespace closedform::CF_ISA {
 namespace {
 
-struct Range {
-    ptrdiff_t begin, end;
-    CF_INLINE ptrdiff_t size() const { return end - begin; }
-    CF_INLINE bool has(ptrdiff_t i) const { return i >= begin && i < end; }
-};
-
 // The least k >= 0 with first + k * step >= bound.
 CF_INLINE ptrdiff_t steps_to(ptrdiff_t bound, ptrdiff_t first, ptrdiff_t step) {
     return first >= bound ? 0 : ceil_div(bound - first, step);
@@ -105,10 +99,9 @@ class PixelRows {
         for (ptrdiff_t i = rows.begin; i < rows.end; ++i, to += row) {
             const T* const from = image + (i * W + columns.begin) * C;
             if (pixel == C)
-                __builtin_memcpy(to, from, columns.size() * C * sizeof(T));
+                copy(to, from, columns.size() * C);
             else
-                for (ptrdiff_t j = 0; j < columns.size(); ++j)
-                    __builtin_memcpy(to + j * pixel, from + j * C, C * sizeof(T));
+                for (ptrdiff_t j = 0; j < columns.size(); ++j) copy(to + j * pixel, from + j * C, C);
         }
     }
 };

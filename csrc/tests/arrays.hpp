@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 
+#include "check.hpp"
 #include "core/isa.hpp"
 #include "kernels/table.hpp"
 
@@ -58,6 +60,19 @@ template <class T>
 bool close(double found, double expected, double scale = 1) {
     const double eps = sizeof(T) == 4 ? 1.2e-7 : 2.3e-16;
     return std::fabs(found - expected) <= 32 * eps * (std::fabs(expected) + scale);
+}
+
+// test() with every ISA of this machine; the exit status of the program.
+template <class F>
+int on_every_isa(const F& test) {
+    int n = 0;
+    const char* const* names = available_isas(&n);
+    for (int i = 0; i < n; ++i) {
+        if (!select_isa(names[i])) return 1;
+        test();
+        std::printf("%s: %d failed so far\n", names[i], failures.load());
+    }
+    return failures == 0 ? 0 : 1;
 }
 
 }  // namespace closedform

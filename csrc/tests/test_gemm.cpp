@@ -181,17 +181,11 @@ void test_all() {
 }  // namespace
 
 int main() {
-    int n = 0;
-    const char* const* names = available_isas(&n);
-    for (int i = 0; i < n; ++i) {
-        if (!select_isa(names[i])) return 1;
+    return on_every_isa([] {
         for (int threads : {1, 3}) {
             set_num_threads(threads);
             test_all<float>();
             test_all<double>();
         }
-        std::printf("%s: %d failed so far\n", names[i], failures.load());
-    }
-    std::printf("%d failed\n", failures.load());
-    return failures == 0 ? 0 : 1;
+    });
 }

@@ -9,6 +9,8 @@ import numpy as np
 from ._validate import as_integer
 
 Pair: TypeAlias = tuple[int, int]  # (height, width), or (before, after)
+Sides: TypeAlias = "int | tuple[int, int]"
+Padding: TypeAlias = "int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str"
 
 # The largest side (padding included), stride and dilation: the product of two fits 64 bits.
 LIMIT = 2**31 - 1
@@ -32,6 +34,16 @@ class Window(NamedTuple):
         """How far the last window reaches past the input; 0 if it does not."""
         end = (self.n_out - 1) * self.stride + (self.taps - 1) * self.dilation - self.pad + 1
         return max(0, end - self.n) if self.n_out > 0 else 0
+
+
+def as_shape(name: str, value: Any) -> tuple[int, ...]:
+    """A shape that is given as such, without an array."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: expected a tuple of integers; got {value!r}")
+    shape = tuple(as_integer(name, n) for n in value)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{name}: expected sizes of at least 0; got {shape}")
+    return shape
 
 
 def as_pair(name: str, value: Any, low: int) -> Pair:

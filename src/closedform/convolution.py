@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypeAlias
+from typing import Any
 
 from numpy.typing import ArrayLike
 
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, ConvolutionGradients
-from ._validate import as_floats, as_integer, check_out, expect_shape, one_of, some_of
-from ._windows import Window, windows
-
-Sides: TypeAlias = "int | tuple[int, int]"
-Padding: TypeAlias = "int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str"
+from ._validate import as_floats, as_integer, check_out, check_outs, expect_shape, one_of, some_of
+from ._windows import Padding, Sides, Window, as_shape, windows
 
 ALGORITHMS = ("auto", "direct", "winograd2", "winograd4")  # as the enum of csrc/kernels/table.hpp
 _OUTS = ("out dx", "out dw", "out db")
@@ -137,8 +134,7 @@ def conv2d_backward(
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dw, db); got {out!r}")
-        for i, shape in enumerate((x.shape, w.shape, w.shape[3:])):
-            check_out(out[i], shape, x.dtype, dy, x, w, *out[:i], name=_OUTS[i])
+        check_outs(out, (x.shape, w.shape, w.shape[3:]), x.dtype, dy, x, w, names=_OUTS)
     if using_reference():
         return reference.conv2d_backward(
             dy,
@@ -187,7 +183,7 @@ def conv2d_output_shape(
     >>> cf.conv2d_output_shape((8, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3)
     (8, 112, 112, 64)
     """
-    x_shape, w_shape = _as_shape("x_shape", x_shape), _as_shape("w_shape", w_shape)
+    x_shape, w_shape = as_shape("x_shape", x_shape), as_shape("w_shape", w_shape)
     h, v, _ = _geometry("x_shape", x_shape, "w_shape", w_shape, stride, padding, dilation, groups)
     return x_shape[0], h.n_out, v.n_out, w_shape[3]
 
@@ -240,12 +236,3 @@ def _algorithm(name: Any, h: Window, v: Window, groups: int) -> int:
             f"and one group; got {name!r}"
         )
     return ALGORITHMS.index(name)
-
-
-def _as_shape(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: expected a tuple of integers; got {value!r}")
-    shape = tuple(as_integer(name, n) for n in value)
-    if min(shape, default=0) < 0:
-        raise ValueError(f"{name}: expected sizes of at least 0; got {shape}")
-    return shape

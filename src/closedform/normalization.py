@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, BatchNorm, BatchNormGradients
-from ._validate import as_floats, as_number, check_out, expect_shape
+from ._validate import as_floats, as_number, check_out, check_outs, expect_shape
 
 _OUTS = ("out dx", "out dgamma", "out dbeta")
 
@@ -88,8 +88,8 @@ def batchnorm_backward(
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out: expected a tuple (dx, dgamma, dbeta); got {out!r}")
-        for i, shape in enumerate((x.shape, gamma.shape, gamma.shape)):
-            check_out(out[i], shape, x.dtype, dy, x, mean, rstd, gamma, *out[:i], name=_OUTS[i])
+        shapes = (x.shape, gamma.shape, gamma.shape)
+        check_outs(out, shapes, x.dtype, dy, x, mean, rstd, gamma, names=_OUTS)
     if using_reference():
         return reference.batchnorm_backward(dy, BatchNorm(x, mean, rstd, x, gamma), out=out)
     return BatchNormGradients(*_kernels.batchnorm_backward(dy, x, mean, rstd, gamma, out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,11 +10,8 @@ from numpy.typing import ArrayLike
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, MaxPool2d
-from ._validate import as_floats, as_integer, check_out, expect_shape
-from ._windows import LIMIT, Window, as_padding, as_pair, windows
-
-Sides: TypeAlias = "int | tuple[int, int]"
-Padding: TypeAlias = "int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | str"
+from ._validate import as_floats, check_out, expect_shape
+from ._windows import LIMIT, Padding, Sides, Window, as_padding, as_pair, as_shape, windows
 
 
 def max_pool2d(
@@ -87,7 +84,7 @@ def max_pool2d_backward(dy: ArrayLike, trace: MaxPool2d, *, out: Array | None = 
     (dy,) = as_floats(dy=dy)
     if not isinstance(trace, MaxPool2d):
         raise TypeError(f"trace: expected the result of max_pool2d; got {type(trace).__name__}")
-    argmax, x_shape = trace.argmax, _as_shape("trace.x_shape", trace.x_shape)
+    argmax, x_shape = trace.argmax, as_shape("trace.x_shape", trace.x_shape)
     if not isinstance(argmax, np.ndarray) or argmax.dtype != np.int64:
         raise TypeError(f"trace.argmax: expected an int64 array; got {getattr(argmax, 'dtype', argmax)!r}")
     expect_shape("dy", dy, argmax.shape, "that of y")
@@ -172,7 +169,7 @@ def avg_pool2d_backward(
     ValueError, TypeError : as `avg_pool2d`; a shape that is not that of y
     """
     (dy,) = as_floats(dy=dy)
-    x_shape = _as_shape("x_shape", x_shape)
+    x_shape = as_shape("x_shape", x_shape)
     h, v = _geometry("x_shape", x_shape, size, stride, padding)
     expect_shape("dy", dy, (x_shape[0], h.n_out, v.n_out, x_shape[3]), "that of avg_pool2d(x, size)")
     if out is not None:
@@ -207,12 +204,3 @@ def _expect_pixels(argmax: Array, x_shape: tuple[int, ...]) -> None:
             f"trace.argmax: expected numbers of pixels, less than {pixels} in images of shape {x_shape}; "
             f"got {argmax[wrong][0]}"
         )
-
-
-def _as_shape(name: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{name}: expected a tuple of integers; got {value!r}")
-    shape = tuple(as_integer(name, n) for n in value)
-    if len(shape) != 4 or min(shape) < 0:
-        raise ValueError(f"{name}: expected sizes (N, H, W, C); got {shape}")
-    return shape

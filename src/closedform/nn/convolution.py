@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .._results import Array
 from .._validate import FLOAT32, one_of
-from .._windows import Pair, as_padding, as_pair, windows
+from .._windows import Padding, Pair, Sides, as_padding, as_pair, windows
 from ..activation import relu_backward
-from ..convolution import Padding, Sides, conv2d, conv2d_backward
+from ..convolution import conv2d, conv2d_backward
 from .dense import INITS, count, float_dtype, variance
 from .layer import Buffer, Layer, floats, inputs
 

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from .._results import Array
 from .._results import MaxPool2d as Trace
-from .._windows import as_padding, as_pair, windows
-from ..pooling import Padding, Sides, avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from .._windows import Padding, Sides, as_padding, as_pair, windows
+from ..pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .convolution import short, short_padding
 from .layer import Buffer, Layer, floats
 
