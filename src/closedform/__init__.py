@@ -7,13 +7,18 @@ kernel, and in `closedform.reference` as a NumPy twin that reads like the deriva
 from . import nn, reference
 from ._backend import get_backend, set_backend, use_backend
 from ._results import (
+    LSTM,
+    RNN,
     BatchNorm,
     BatchNormGradients,
     ConvolutionGradients,
     Covariance,
     CrossEntropyResult,
     DenseGradients,
+    LSTMGradients,
+    LSTMState,
     MaxPool2d,
+    RNNGradients,
 )
 from ._runtime import (
     apply_environment as _apply_environment,
@@ -64,10 +69,13 @@ from .probability import (
     softmax_backward,
     softmax_jacobian,
 )
+from .recurrent import lstm, lstm_backward, lstm_step, rnn, rnn_backward, rnn_step
 
 _apply_environment()
 
 __all__ = [
+    "LSTM",
+    "RNN",
     "BatchNorm",
     "BatchNormGradients",
     "ConvolutionGradients",
@@ -75,7 +83,10 @@ __all__ = [
     "CrossEntropyResult",
     "DenseGradients",
     "GradcheckReport",
+    "LSTMGradients",
+    "LSTMState",
     "MaxPool2d",
+    "RNNGradients",
     "__version__",
     "adam_update",
     "avg_pool2d",
@@ -104,6 +115,9 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "lstm",
+    "lstm_backward",
+    "lstm_step",
     "max_pool2d",
     "max_pool2d_backward",
     "nn",
@@ -112,6 +126,9 @@ __all__ = [
     "release_memory",
     "relu",
     "relu_backward",
+    "rnn",
+    "rnn_backward",
+    "rnn_step",
     "set_backend",
     "set_num_threads",
     "sgd_update",

@@ -105,6 +105,65 @@ def max_pool2d_backward(
 ) -> Array | None: ...
 def avg_pool2d(x: Array, height: Window, width: Window, out: Array | None, /) -> Array: ...
 def avg_pool2d_backward(dy: Array, height: Window, width: Window, out: Array | None, /) -> Array: ...
+def rnn(
+    x: Array,
+    w_x: Array,
+    w_h: Array,
+    b: Array | None,
+    h0: Array | None,
+    lengths: Array | None,
+    relu: bool,
+    reverse: bool,
+    /,
+) -> tuple[Array, Array]: ...
+def rnn_backward(
+    dh: Array,
+    dh_last: Array | None,
+    h: Array,
+    x: Array,
+    w_x: Array,
+    w_h: Array,
+    h0: Array | None,
+    lengths: Array | None,
+    relu: bool,
+    reverse: bool,
+    out: tuple[Array | None, ...] | None,
+    /,
+) -> tuple[Array, Array, Array, Array, Array]: ...
+def rnn_step(x: Array, h: Array, w_x: Array, w_h: Array, b: Array | None, relu: bool, /) -> Array: ...
+def lstm(
+    x: Array,
+    w_x: Array,
+    w_h: Array,
+    b: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    lengths: Array | None,
+    identity: bool,
+    reverse: bool,
+    /,
+) -> tuple[Array, Array, Array, Array, Array]: ...
+def lstm_backward(
+    dh: Array,
+    dh_last: Array | None,
+    dc_last: Array | None,
+    c: Array,
+    gates: Array,
+    h: Array,
+    x: Array,
+    w_x: Array,
+    w_h: Array,
+    h0: Array | None,
+    c0: Array | None,
+    lengths: Array | None,
+    identity: bool,
+    reverse: bool,
+    out: tuple[Array | None, ...] | None,
+    /,
+) -> tuple[Array, Array, Array, Array, Array, Array]: ...
+def lstm_step(
+    x: Array, h: Array, c: Array, w_x: Array, w_h: Array, b: Array | None, identity: bool, /
+) -> tuple[Array, Array]: ...
 def sgd_update(
     parameter: Array | None,
     gradient: Array,

@@ -60,6 +60,75 @@ class BatchNormGradients(NamedTuple):
     dbeta: Array
 
 
+class RNN(NamedTuple):
+    """What `rnn` computes, and its backward needs: h (T, N, H), the state after each step, and h_last (N, H).
+
+    The other fields are the arguments themselves, not copies.
+    """
+
+    h: Array
+    h_last: Array
+    x: Array
+    w_x: Array
+    w_h: Array
+    b: Array | None
+    h0: Array | None
+    lengths: Array | None
+    nonlinearity: str
+    reverse: bool
+
+
+class RNNGradients(NamedTuple):
+    """Gradients of `rnn`."""
+
+    dx: Array
+    dw_x: Array
+    dw_h: Array
+    db: Array
+    dh0: Array
+
+
+class LSTM(NamedTuple):
+    """What `lstm` computes, and its backward needs.
+
+    h, c (T, N, H), the states after each step; h_last, c_last (N, H); gates (T, N, 4H), after their activations, in the
+    order i, f, g, o. The other fields are the arguments themselves, not copies.
+    """
+
+    h: Array
+    h_last: Array
+    c_last: Array
+    c: Array
+    gates: Array
+    x: Array
+    w_x: Array
+    w_h: Array
+    b: Array | None
+    h0: Array | None
+    c0: Array | None
+    lengths: Array | None
+    cell_activation: str
+    reverse: bool
+
+
+class LSTMGradients(NamedTuple):
+    """Gradients of `lstm`."""
+
+    dx: Array
+    dw_x: Array
+    dw_h: Array
+    db: Array
+    dh0: Array
+    dc0: Array
+
+
+class LSTMState(NamedTuple):
+    """The states after a step, (N, H) each, from `lstm_step`."""
+
+    h: Array
+    c: Array
+
+
 class Covariance(NamedTuple):
     """Mean (D,) and covariance (D, D) of rows, from `covariance`."""
 

@@ -16,7 +16,9 @@ from ._results import Array
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 REDUCTIONS = ("sum", "mean", "none")
-OPTIONAL = frozenset({"b", "weight", "target"})  # arguments that `as_floats` lets be None
+OPTIONAL = frozenset(  # arguments that `as_floats` lets be None
+    {"b", "weight", "target", "h0", "c0", "dh_last", "dc_last", "trace.h0", "trace.c0"}
+)
 
 
 def as_floats(**arguments: Any) -> Collection[Any]:
@@ -26,14 +28,14 @@ def as_floats(**arguments: Any) -> Collection[Any]:
     """
     dtype = None
     for name, a in arguments.items():  # the common case, in a microsecond: arrays of one dtype, nothing to do
-        if a is None and name in OPTIONAL:
-            continue
-        if type(a) is not ndarray or (a.dtype is not FLOAT32 and a.dtype is not FLOAT64):
+        if type(a) is not ndarray:
+            if a is None and name in OPTIONAL:
+                continue
             break
-        if dtype is None:
+        if a.dtype is not dtype:
+            if dtype is not None or (a.dtype is not FLOAT32 and a.dtype is not FLOAT64):
+                break
             dtype = a.dtype
-        elif a.dtype is not dtype:
-            break
     else:
         return arguments.values()
 

@@ -45,6 +45,7 @@ from .probability import (
     softmax_backward,
     softmax_jacobian,
 )
+from .recurrent import lstm, lstm_backward, lstm_step, rnn, rnn_backward, rnn_step
 
 __all__ = [
     "adam_update",
@@ -71,10 +72,16 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "lstm",
+    "lstm_backward",
+    "lstm_step",
     "max_pool2d",
     "max_pool2d_backward",
     "relu",
     "relu_backward",
+    "rnn",
+    "rnn_backward",
+    "rnn_step",
     "sgd_update",
     "sigmoid",
     "sigmoid_backward",
