@@ -110,6 +110,36 @@ class LSTM(NamedTuple):
     cell_activation: str
     reverse: bool
 
+    def table(self, row: int = 0, unit: int = 0) -> str:
+        """The gates of one unit at every step of one row, in the order of the steps, as textbooks print them.
+
+        f(z) is the sigmoid, g the cell activation of z_g, and y is h. The z are computed again from x, h and the
+        weights: a saturated gate no longer tells its own.
+        """
+        T, N, H = self.h.shape
+        for name, value, size in (("row", row, N), ("unit", unit, H)):
+            if value not in range(size):
+                raise ValueError(f"{name}: expected an integer in [0, {size}); got {value!r}")
+        steps = np.arange(T if self.lengths is None else self.lengths[row])
+        if self.reverse:
+            steps = steps[::-1]
+        h = self.h[steps, row]
+        h_prev = np.zeros_like(h)
+        h_prev[1:] = h[:-1]
+        h_prev[:1] = 0 if self.h0 is None else self.h0[row]
+        columns = unit + H * np.arange(4)
+        z = self.x[steps, row] @ self.w_x[:, columns] + h_prev @ self.w_h[:, columns]
+        z_i, z_f, z_g, z_o = (z if self.b is None else z + self.b[columns]).T
+        i, f, g, o = self.gates[steps, row][:, columns].T
+        numbers = {
+            "z_i": z_i, "f(z_i)": i, "z_f": z_f, "f(z_f)": f, "z_o": z_o, "f(z_o)": o, "z_g": z_g, "g": g,
+            "c": self.c[steps, row, unit], "y": h[:, unit],
+        }  # fmt: skip
+        cells = [["t", *map(str, steps)], *([n, *(f"{v:.3f}" for v in a)] for n, a in numbers.items())]
+        widths = [max(map(len, column)) for column in cells]
+        lines = zip(*cells, strict=True)
+        return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
 
 class LSTMGradients(NamedTuple):
     """Gradients of `lstm`."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from . import _kernels, reference
 from ._backend import using_reference
 from ._results import LSTM, RNN, Array, LSTMGradients, LSTMState, RNNGradients
-from ._validate import FLOAT32, FLOAT64, as_array, as_flag, as_floats, check_outs, expect_shape, one_of
+from ._sequences import as_lengths, as_step, check_gradients, expect_sequence, expect_states
+from ._validate import as_flag, as_floats, expect_shape, one_of
 
 NONLINEARITIES = ("tanh", "relu")
 CELL_ACTIVATIONS = ("tanh", "identity")
 Outs: TypeAlias = "tuple[Array | None, ...] | None"
-
-_GRADIENTS = ("dx", "dw_x", "dw_h", "db", "dh0", "dc0")
 
 
 def rnn(
@@ -59,9 +57,9 @@ def rnn(
     array([1. , 2.5, 0. ])
     """
     x, w_x, w_h, b, h0 = as_floats(x=x, w_x=w_x, w_h=w_h, b=b, h0=h0)
-    _expect_sequence(x, w_x, w_h, 1, b=b, h0=h0)
+    expect_sequence(x, w_x, w_h, 1, b=b, h0=h0)
     relu = one_of("nonlinearity", nonlinearity, NONLINEARITIES) == "relu"
-    lengths, reverse = _as_lengths("lengths", lengths, x), as_flag("reverse", reverse)
+    lengths, reverse = as_lengths("lengths", lengths, x), as_flag("reverse", reverse)
     if using_reference():
         return reference.rnn(x, w_x, w_h, b, h0, nonlinearity=nonlinearity, lengths=lengths, reverse=reverse)
     h, h_last = _kernels.rnn(x, w_x, w_h, b, h0, lengths, relu, reverse)
@@ -98,15 +96,15 @@ def rnn_backward(
         raise TypeError(f"trace: expected the result of rnn; got {type(trace).__name__}")
     fields = {f"trace.{name}": getattr(trace, name) for name in ("h", "x", "w_x", "w_h", "h0")}
     dh, dh_last, h, x, w_x, w_h, h0 = as_floats(dh=dh, dh_last=dh_last, **fields)
-    _expect_sequence(x, w_x, w_h, 1, "trace.", h0=h0)
+    expect_sequence(x, w_x, w_h, 1, "trace.", h0=h0)
     shape = (*x.shape[:2], len(w_h))
     expect_shape("trace.h", h, shape, "(T, N, H)")
     expect_shape("dh", dh, shape, "that of h")
-    _expect_states(shape[1:], dh_last=dh_last)
+    expect_states(shape[1:], dh_last=dh_last)
     relu = one_of("trace.nonlinearity", trace.nonlinearity, NONLINEARITIES) == "relu"
-    lengths, reverse = _as_lengths("trace.lengths", trace.lengths, x), as_flag("trace.reverse", trace.reverse)
+    lengths, reverse = as_lengths("trace.lengths", trace.lengths, x), as_flag("trace.reverse", trace.reverse)
     if out is not None:
-        _check_outs(out, x, w_x, w_h, (h0,), dh, dh_last, h, lengths)
+        check_gradients(out, x, w_x, w_h, (h0,), dh, dh_last, h, lengths)
     if using_reference():
         checked = RNN(h, h, x, w_x, w_h, None, h0, lengths, trace.nonlinearity, reverse)
         return reference.rnn_backward(dh, checked, dh_last=dh_last, out=out)
@@ -145,7 +143,7 @@ def rnn_step(
     >>> cf.rnn_step([[2.0]], [[1.0]], [[1.0]], [[0.5]], nonlinearity="relu")
     array([[2.5]])
     """
-    x, h, _, w_x, w_h, b = _as_step(1, x, h, h, w_x, w_h, b)
+    x, h, _, w_x, w_h, b = as_step(1, x, h, h, w_x, w_h, b)
     relu = one_of("nonlinearity", nonlinearity, NONLINEARITIES) == "relu"
     if using_reference():
         return reference.rnn_step(x, h, w_x, w_h, b, nonlinearity=nonlinearity)
@@ -184,7 +182,7 @@ def lstm(
     c : (T, N, H) the state c after each step; 0 past a row's length
     gates : (T, N, 4H) i, f, g, o side by side, after their activations; 0 past a row's length
     x, w_x, w_h, b, h0, c0, lengths, cell_activation, reverse : the arguments. All are a named tuple, which
-        `lstm_backward` takes: leave the arrays as they are until then
+        `lstm_backward` takes: leave the arrays as they are until then. `trace.table(row, unit)` prints the gates
 
     Raises
     ------
@@ -199,9 +197,9 @@ def lstm(
     array([ 1.,  3., -1.])
     """
     x, w_x, w_h, b, h0, c0 = as_floats(x=x, w_x=w_x, w_h=w_h, b=b, h0=h0, c0=c0)
-    _expect_sequence(x, w_x, w_h, 4, b=b, h0=h0, c0=c0)
+    expect_sequence(x, w_x, w_h, 4, b=b, h0=h0, c0=c0)
     identity = one_of("cell_activation", cell_activation, CELL_ACTIVATIONS) == "identity"
-    lengths, reverse = _as_lengths("lengths", lengths, x), as_flag("reverse", reverse)
+    lengths, reverse = as_lengths("lengths", lengths, x), as_flag("reverse", reverse)
     if using_reference():
         return reference.lstm(
             x, w_x, w_h, b, h0, c0, cell_activation=cell_activation, lengths=lengths, reverse=reverse
@@ -250,17 +248,17 @@ def lstm_backward(
     dh, dh_last, dc_last, c, gates, h, x, w_x, w_h, h0, c0 = as_floats(
         dh=dh, dh_last=dh_last, dc_last=dc_last, **fields
     )
-    _expect_sequence(x, w_x, w_h, 4, "trace.", h0=h0, c0=c0)
+    expect_sequence(x, w_x, w_h, 4, "trace.", h0=h0, c0=c0)
     T, N, H = shape = (*x.shape[:2], len(w_h))
     expect_shape("trace.h", h, shape, "(T, N, H)")
     expect_shape("trace.c", c, shape, "(T, N, H)")
     expect_shape("trace.gates", gates, (T, N, 4 * H), "(T, N, 4H)")
     expect_shape("dh", dh, shape, "that of h")
-    _expect_states((N, H), dh_last=dh_last, dc_last=dc_last)
+    expect_states((N, H), dh_last=dh_last, dc_last=dc_last)
     identity = one_of("trace.cell_activation", trace.cell_activation, CELL_ACTIVATIONS) == "identity"
-    lengths, reverse = _as_lengths("trace.lengths", trace.lengths, x), as_flag("trace.reverse", trace.reverse)
+    lengths, reverse = as_lengths("trace.lengths", trace.lengths, x), as_flag("trace.reverse", trace.reverse)
     if out is not None:
-        _check_outs(out, x, w_x, w_h, (h0, c0), dh, dh_last, dc_last, h, c, gates, lengths)
+        check_gradients(out, x, w_x, w_h, (h0, c0), dh, dh_last, dc_last, h, c, gates, lengths)
     if using_reference():
         checked = LSTM(h, h, c, c, gates, x, w_x, w_h, None, h0, c0, lengths, trace.cell_activation, reverse)
         return reference.lstm_backward(dh, checked, dh_last=dh_last, dc_last=dc_last, out=out)
@@ -305,102 +303,8 @@ def lstm_step(
     >>> cf.lstm_step([[2.0]], [[0.0]], [[1.0]], w_x, np.zeros((1, 4)), b, cell_activation="identity")
     LSTMState(h=array([[3.]]), c=array([[3.]]))
     """
-    x, h, c, w_x, w_h, b = _as_step(4, x, h, c, w_x, w_h, b)
+    x, h, c, w_x, w_h, b = as_step(4, x, h, c, w_x, w_h, b)
     identity = one_of("cell_activation", cell_activation, CELL_ACTIVATIONS) == "identity"
     if using_reference():
         return reference.lstm_step(x, h, c, w_x, w_h, b, cell_activation=cell_activation)
     return LSTMState(*_kernels.lstm_step(x, h, c, w_x, w_h, b, identity))
-
-
-# -- shapes. G is the number of gates: 1 of an RNN, 4 of an LSTM --
-
-
-def _expect_sequence(
-    x: Array,
-    w_x: Array,
-    w_h: Array,
-    G: int,
-    prefix: str = "",
-    b: Array | None = None,
-    **states: Array | None,
-) -> None:
-    """x (T, N, D), w_x (D, GH), w_h (H, GH), b (GH,), states (N, H)."""
-    if x.ndim != 3:
-        raise ValueError(f"{prefix}x: expected shape (T, N, D); got {x.shape}")
-    _expect_weights(x, w_x, w_h, b, G, prefix)
-    _expect_states((x.shape[1], len(w_h)), prefix, **states)
-
-
-def _as_step(G: int, x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any) -> tuple[Any, ...]:
-    """x (N, D), h, c (N, H), w_x (D, GH), w_h (H, GH), b (GH,) as arrays of one dtype."""
-    if _fits_step(G, x, h, c, w_x, w_h, b):
-        return x, h, c, w_x, w_h, b
-    x, h, c, w_x, w_h, b = as_floats(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
-    if x.ndim != 2:
-        raise ValueError(f"x: expected shape (N, D); got {x.shape}")
-    _expect_weights(x, w_x, w_h, b, G)
-    _expect_states((x.shape[0], len(w_h)), h=h, c=c)
-    return x, h, c, w_x, w_h, b
-
-
-def _fits_step(G: int, x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any) -> bool:
-    """The common case, in a microsecond, for a small step takes no more than a few: nothing to convert, all fits."""
-    if not (type(x) is type(h) is type(c) is type(w_x) is type(w_h) is type(b) is ndarray):
-        return False
-    if not (x.dtype is h.dtype is c.dtype is w_x.dtype is w_h.dtype is b.dtype):
-        return False
-    rows, state, weights = x.shape, h.shape, w_x.shape
-    return (
-        (x.dtype is FLOAT32 or x.dtype is FLOAT64)
-        and len(rows) == len(state) == len(weights) == 2
-        and rows[0] == state[0]
-        and rows[1] == weights[0]
-        and weights[1] == G * state[1]
-        and c.shape == state
-        and w_h.shape == (state[1], weights[1])
-        and b.shape == weights[1:]
-    )
-
-
-def _expect_weights(x: Array, w_x: Array, w_h: Array, b: Array | None, G: int, prefix: str = "") -> None:
-    columns = "H" if G == 1 else f"{G}H"
-    if w_h.ndim != 2 or w_h.shape[1] != G * w_h.shape[0]:
-        raise ValueError(f"{prefix}w_h: expected shape (H, {columns}); got {w_h.shape}")
-    D, width = x.shape[-1], w_h.shape[1]
-    expect_shape(f"{prefix}w_x", w_x, (D, width), f"(D, {columns}) with D of x and H of w_h")
-    if b is not None:
-        expect_shape(f"{prefix}b", b, (width,), f"({columns},)")
-
-
-def _expect_states(shape: tuple[int, ...], prefix: str = "", **states: Array | None) -> None:
-    for name, a in states.items():
-        if a is not None:
-            expect_shape(f"{prefix}{name}", a, shape, "(N, H)")
-
-
-def _as_lengths(name: str, value: Any, x: Array) -> ndarray[Any, Any] | None:
-    """Integers in [0, T], one for each row, as int64."""
-    if value is None:
-        return None
-    T, N, _ = x.shape
-    lengths = as_array(name, value)
-    if lengths.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers; got dtype {lengths.dtype}")
-    expect_shape(name, lengths, (N,), "one length for each row")
-    wrong = (lengths < 0) | (lengths > T)
-    if wrong.any():
-        raise ValueError(f"{name}: expected integers in [0, {T}], the steps of x; got {lengths[wrong][0]}")
-    return lengths.astype("int64", copy=False)
-
-
-def _check_outs(
-    out: Any, x: Array, w_x: Array, w_h: Array, states: tuple[Array | None, ...], *others: Array | None
-) -> None:
-    """`out` of a backward: dx, dw_x, dw_h, db, and the gradient of each state."""
-    names = _GRADIENTS[: 4 + len(states)]
-    if not isinstance(out, tuple) or len(out) != len(names):
-        raise TypeError(f"out: expected a tuple ({', '.join(names)}); got {out!r}")
-    state = (x.shape[1], len(w_h))
-    shapes = (x.shape, w_x.shape, w_h.shape, w_h.shape[1:], *(state for _ in states))
-    inputs = [a for a in (x, w_x, w_h, *states, *others) if a is not None]
-    check_outs(out, shapes, x.dtype, *inputs, names=tuple(f"out {name}" for name in names))
