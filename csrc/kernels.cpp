@@ -7,6 +7,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/loss.hpp"
+#include "kernels/lstm.hpp"
 #include "kernels/max_pooling.hpp"
 #include "kernels/measure.hpp"
 #include "kernels/moments.hpp"
@@ -14,6 +15,7 @@
 #include "kernels/optimizer.hpp"
 #include "kernels/pooling.hpp"
 #include "kernels/probability.hpp"
+#include "kernels/rnn.hpp"
 #include "kernels/table.hpp"
 
 #define CF_JOIN_(a, b) a##b
@@ -66,6 +68,10 @@ constexpr Kernels<T> make_kernels() {
     k.max_pool2d_backward = max_pool2d_backward<T>;
     k.avg_pool2d = avg_pool2d<T>;
     k.avg_pool2d_backward = avg_pool2d_backward<T>;
+    k.rnn = rnn<T>;
+    k.rnn_backward = rnn_backward<T>;
+    k.lstm = lstm<T>;
+    k.lstm_backward = lstm_backward<T>;
     k.sgd_update = sgd_update<T>;
     k.adam_update = adam_update<T>;
     k.covariance = covariance<T>;

@@ -144,6 +144,7 @@ void bind_probability(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_normalization(py::module_& m);
 void bind_pooling(py::module_& m);
+void bind_recurrent(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_validate(py::module_& m);
 void bind_runtime(py::module_& m);

@@ -11,6 +11,7 @@ PYBIND11_MODULE(_kernels, m, pybind11::mod_gil_not_used()) {
     bind_loss(m);
     bind_normalization(m);
     bind_pooling(m);
+    bind_recurrent(m);
     bind_optimizer(m);
     bind_validate(m);
     bind_runtime(m);

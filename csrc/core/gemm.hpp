@@ -31,6 +31,12 @@ CF_INLINE ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) {
     return (a + b - 1) / b;
 }
 
+struct Range {
+    ptrdiff_t begin, end;
+    CF_INLINE ptrdiff_t size() const { return end - begin; }
+    CF_INLINE bool has(ptrdiff_t i) const { return i >= begin && i < end; }
+};
+
 // The length of one of the equal pieces, a multiple of `unit`, when `total` is cut in at least `pieces`
 // (as far as the unit allows).
 CF_INLINE ptrdiff_t piece(ptrdiff_t total, ptrdiff_t pieces, ptrdiff_t unit) {
@@ -119,6 +125,12 @@ CF_INLINE void tile_of(ptrdiff_t m, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
     put_edge<MR, NV, T>(edge, out, i, j, n);
 }
 
+// The most rows of a tile that is NV vectors wide.
+template <int NV>
+inline constexpr int rows_of_tile = NV == tile_vectors ? tile_rows
+                                    : NV == 4          ? 3
+                                                       : 1;
+
 // C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
 // in L1. For a few rows of tiles packing costs more than it saves, and B is read in place; unless its rows
 // are so many bytes apart that they fall on a few sets of a cache: then for a single row of tiles only.
@@ -126,7 +138,7 @@ template <int NV, class T, class A, class Out>
 inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b,
                             const Out& out, T* panel) {
     constexpr ptrdiff_t width = NV * lanes<T>;
-    constexpr int MR = NV == tile_vectors ? tile_rows : NV == 4 ? 3 : 1;
+    constexpr int MR = rows_of_tile<NV>;
     const ptrdiff_t tiles = ceil_div(M, MR), crowded_bytes = 1024;
     const bool few = tiles <= (b.row * ptrdiff_t(sizeof(T)) % crowded_bytes == 0 ? 1 : 6);
     for (ptrdiff_t j = j0; j < j1; j += width) {

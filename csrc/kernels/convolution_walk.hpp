@@ -10,12 +10,6 @@
 namespace closedform::CF_ISA {
 namespace {
 
-struct Range {
-    ptrdiff_t begin, end;
-    CF_INLINE ptrdiff_t size() const { return end - begin; }
-    CF_INLINE bool has(ptrdiff_t i) const { return i >= begin && i < end; }
-};
-
 // Which of n coordinates, from `first` on, lie in [0, in).
 CF_INLINE Range inside(ptrdiff_t first, ptrdiff_t n, ptrdiff_t in) {
     const ptrdiff_t begin = smaller(n, larger(0, -first));

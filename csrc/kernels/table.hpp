@@ -56,6 +56,13 @@ struct Pooling {
     Window h, w;
 };
 
+// T steps of N rows: D inputs, H units. Row n takes part at time t < lengths[n], or always if that is null.
+struct Recurrence {
+    ptrdiff_t T, N, D, H;
+    const std::int64_t* lengths;
+    bool reverse;  // time runs backwards
+};
+
 template <class T>
 struct Kernels {
     // linear
@@ -113,6 +120,17 @@ struct Kernels {
                                 ptrdiff_t windows, ptrdiff_t C);
     void (*avg_pool2d)(T* y, const T* x, Pooling p);
     void (*avg_pool2d_backward)(T* dx, const T* dy, Pooling p);
+    // recurrent: x (T, N, D), h, c (T, N, H), gates (T, N, 4 H); states (N, H). Null: no b, zeros
+    // for a state, a last state not wanted
+    void (*rnn)(T* h, T* h_last, const T* x, const T* w_x, const T* w_h, const T* b, const T* h0,
+                Recurrence r, bool relu);
+    void (*rnn_backward)(T* dx, T* dw_x, T* dw_h, T* db, T* dh0, const T* dh, const T* dh_last, const T* h,
+                         const T* x, const T* w_x, const T* w_h, const T* h0, Recurrence r, bool relu);
+    void (*lstm)(T* h, T* h_last, T* c_last, T* c, T* gates, const T* x, const T* w_x, const T* w_h,
+                 const T* b, const T* h0, const T* c0, Recurrence r, bool identity);
+    void (*lstm_backward)(T* dx, T* dw_x, T* dw_h, T* db, T* dh0, T* dc0, const T* dh, const T* dh_last,
+                          const T* dc_last, const T* c, const T* gates, const T* h, const T* x, const T* w_x,
+                          const T* w_h, const T* h0, const T* c0, Recurrence r, bool identity);
     // optimizer: in place
     void (*sgd_update)(T* parameter, const T* gradient, T* velocity, ptrdiff_t n, double lr, double momentum,
                        double weight_decay, bool nesterov);
