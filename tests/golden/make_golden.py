@@ -8,6 +8,10 @@ conv2d.npz
 batchnorm.npz
     Batch normalisation and its gradients by PyTorch autograd, in float64: `<case>/<argument>`, `<case>/out.y` and
     `<case>/grad.<argument>`.
+rnn.npz, lstm.npz
+    One layer with initial states, and its gradients from those of every state and of the last, by PyTorch autograd,
+    in float64. PyTorch has the weights transposed and two biases, whose sum is b: `<case>/<argument>`, `<case>/dh`,
+    `<case>/dh_last`, `<case>/out.h`, `<case>/grad.<argument>`; of the LSTM c likewise.
 cross_entropy.npz
     Losses and gradients by PyTorch autograd, in float64. Arguments are named `<case>/<argument>`, results
     `<case>/out.<variant>` and `<case>/grad.<variant>`.
@@ -159,9 +163,64 @@ def batchnorm(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return arrays
 
 
+SEQUENCES = [
+    (1, 1, 1, 1),
+    (5, 3, 4, 6),
+    (7, 1, 8, 16),
+    (3, 9, 5, 33),
+    (12, 4, 17, 8),
+    (2, 6, 3, 64),
+]  # T, N, D, H
+
+
+def recurrent(layer: type, states: tuple[str, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = {}
+    for case, (T, N, D, H) in enumerate(SEQUENCES):
+        module = layer(D, H).double()
+        w_x, w_h, b, b_too = module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0, module.bias_hh_l0
+        x, *initial = (
+            torch.tensor(rng.normal(size=shape), requires_grad=True)
+            for shape in ((T, N, D), *len(states) * [(1, N, H)])
+        )
+        h, last = module(x, initial[0] if len(states) == 1 else tuple(initial))
+        lasts = (last,) if len(states) == 1 else last
+        dh, *dlasts = (rng.normal(size=a.shape) for a in (h, *(a[0] for a in lasts)))
+        upstream = zip((h, *(a[0] for a in lasts)), (dh, *dlasts), strict=True)
+        sum((a * torch.tensor(da)).sum() for a, da in upstream).backward()
+
+        def array(a: torch.Tensor) -> np.ndarray:
+            return a.detach().numpy().copy()
+
+        given = {
+            "x": array(x),
+            "w_x": array(w_x).T,
+            "w_h": array(w_h).T,
+            "b": array(b) + array(b_too),
+            "dh": dh,
+        }
+        gradients = {
+            "x": array(x.grad),
+            "w_x": array(w_x.grad).T,
+            "w_h": array(w_h.grad).T,
+            "b": array(b.grad),
+        }
+        results = {"out.h": array(h)} | {
+            f"out.{s}_last": array(a)[0] for s, a in zip(states[1:], lasts[1:], strict=True)
+        }
+        for s, a, dlast in zip(states, initial, dlasts, strict=True):
+            given |= {f"{s}0": array(a)[0], f"d{s}_last": dlast}
+            gradients[f"{s}0"] = array(a.grad)[0]
+        results |= {f"grad.{name}": a for name, a in gradients.items()}
+        arrays |= {f"{case:02d}/{name}": a for name, a in (given | results).items()}
+    return arrays
+
+
 if __name__ == "__main__":
     rng = np.random.default_rng(20261121)
+    torch.manual_seed(20261121)  # draws the weights of recurrent networks
     np.savez_compressed(HERE / "cross_entropy.npz", **cross_entropy(rng))
     np.savez_compressed(HERE / "elementary.npz", **elementary(rng))
     np.savez_compressed(HERE / "conv2d.npz", **conv2d(rng))
     np.savez_compressed(HERE / "batchnorm.npz", **batchnorm(rng))
+    np.savez_compressed(HERE / "rnn.npz", **recurrent(torch.nn.RNN, ("h",), rng))
+    np.savez_compressed(HERE / "lstm.npz", **recurrent(torch.nn.LSTM, ("h", "c"), rng))
