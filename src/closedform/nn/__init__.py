@@ -3,6 +3,7 @@
 from .activations import GELU, ReLU, Sigmoid, Softplus, Tanh
 from .convolution import Conv2d
 from .dense import Dense
+from .embedding import Embedding, LastStep
 from .files import load, save
 from .folding import fold_batchnorm
 from .history import History
@@ -26,8 +27,10 @@ __all__ = [
     "CrossEntropy",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
     "History",
+    "LastStep",
     "Layer",
     "Loss",
     "MaxPool2d",

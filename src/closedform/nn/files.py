@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._results import Array
-from . import activations, convolution, dense, layers, normalization, pooling
+from . import activations, convolution, dense, embedding, layers, normalization, pooling
 from .layer import Layer
 from .layers import Sequential
 
@@ -29,6 +29,8 @@ KINDS: dict[str, type[Layer]] = {
         normalization.BatchNorm,
         pooling.AvgPool2d,
         pooling.MaxPool2d,
+        embedding.Embedding,
+        embedding.LastStep,
     )
 }
 

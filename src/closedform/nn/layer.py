@@ -22,8 +22,13 @@ class Layer:
     model for it. (`Flatten`, `Dropout` and an empty `Sequential` then pass on what they were given, or a view
     of it.)
 
+    **Sequences.** Layers with `takes_lengths` have an argument more, `forward(x, training, lengths=lengths)`: how many
+    steps of each row count. `step` takes a stream one step at a time.
+
     **Gradients** live as long as the layer: `backward` overwrites them, it does not add to them.
     """
+
+    takes_lengths = False
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
         """The layer's output. In training it keeps what `backward` needs: leave x unchanged until then."""
@@ -40,6 +45,13 @@ class Layer:
     def backward_parameters(self, dy: ArrayLike) -> None:
         """`backward` for the layer nearest to the data: the gradients of the parameters alone, without dx."""
         self.backward(dy)
+
+    def step(self, x: ArrayLike) -> Array:
+        """The next step of a stream, in inference: `forward`, but for layers that carry a state from step to step."""
+        return self.forward(x)
+
+    def reset_carried(self) -> None:
+        """Forget the state carried from earlier steps: what comes next is the beginning of a sequence."""
 
     def parameters(self) -> dict[str, Array]:
         """Name -> array: the live arrays, to be read or written in place."""

@@ -24,6 +24,7 @@ class Sequential(Layer):
         them
 
     Parameters are named by position: "0.w", "0.b", "2.w".
+    `lengths` go to every layer that takes them. `step` goes through all layers, one step of a stream at a time.
     Errors in a layer say which one it was.
 
     >>> from closedform import nn
@@ -34,6 +35,8 @@ class Sequential(Layer):
       2: Dense(32, 10)  330
     )  2,410 parameters
     """
+
+    takes_lengths = True
 
     def __init__(
         self, *layers: Layer | Iterable[Layer], seed: int | np.random.Generator | None = None
@@ -52,17 +55,34 @@ class Sequential(Layer):
         if seed is not None:
             self.reset(np.random.default_rng(seed))
 
-    def forward(self, x: ArrayLike, training: bool = False) -> Array:
+    def forward(self, x: ArrayLike, training: bool = False, *, lengths: ArrayLike | None = None) -> Array:
         """The last layer's output."""
         y: Any = x
         i = 0
+        given: dict[str, Any] = {} if lengths is None else {"lengths": lengths}
         try:
             for i, layer in enumerate(self.layers):  # noqa: B007
-                y = layer.forward(y, training)
+                y = layer.forward(y, training, **given) if layer.takes_lengths else layer.forward(y, training)
         except (ValueError, TypeError) as e:
             raise self._located(e, i) from e
         result: Array = y
         return result
+
+    def step(self, x: ArrayLike) -> Array:
+        """The last layer's output for the next step of a stream."""
+        y: Any = x
+        i = 0
+        try:
+            for i, layer in enumerate(self.layers):  # noqa: B007
+                y = layer.step(y)
+        except (ValueError, TypeError) as e:
+            raise self._located(e, i) from e
+        result: Array = y
+        return result
+
+    def reset_carried(self) -> None:
+        for layer in self.layers:
+            layer.reset_carried()
 
     def backward(self, dy: ArrayLike) -> Array:
         """Through every layer in reverse; returns dx, the gradient with respect to the data."""

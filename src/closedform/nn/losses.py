@@ -108,7 +108,8 @@ class CrossEntropy(Loss):
     weight : (K,) weights of the classes, or None
     label_smoothing, ignore_index, reduction : as in `cf.cross_entropy`
 
-    Targets are (N,) class indices, or (N, K) probabilities.
+    Targets are (N,) class indices, or (N, K) probabilities. Logits (T, N, K), of every step of sequences, have targets
+    (T, N) or (T, N, K), and so on: all axes but the last are rows.
     """
 
     def __init__(
@@ -131,30 +132,42 @@ class CrossEntropy(Loss):
         }
 
     def __call__(self, y_hat: ArrayLike, y: ArrayLike) -> Value:
-        y_hat, y = self._inputs(y_hat, y)
-        return ops.cross_entropy(y_hat, y, **self._options)
+        y_hat, y, rows = self._inputs(y_hat, y)
+        return self._shaped(ops.cross_entropy(y_hat, y, **self._options), rows)
 
     def with_grad(self, y_hat: ArrayLike, y: ArrayLike) -> tuple[Value, Array]:
-        y_hat, y = self._inputs(y_hat, y)
+        y_hat, y, rows = self._inputs(y_hat, y)
         out = self._dy_hat(y_hat.shape, y_hat.dtype)
-        return ops.cross_entropy_with_grad(y_hat, y, **self._options, out=out)
+        value, dy_hat = ops.cross_entropy_with_grad(y_hat, y, **self._options, out=out)
+        return self._shaped(value, rows), dy_hat.reshape(*rows, dy_hat.shape[-1])
 
     def hits(self, y_hat: Array, y: Array) -> tuple[int, int]:
         """The largest logit is the prediction; rows to be ignored do not count."""
-        target = y if y.ndim == 1 else y.argmax(axis=1)
-        right = y_hat.argmax(axis=1) == target
+        target = y if y.ndim == y_hat.ndim - 1 else y.argmax(axis=-1)
+        right = y_hat.argmax(axis=-1) == target
         if self.ignore_index is None:
-            return int(np.count_nonzero(right)), len(target)
+            return int(np.count_nonzero(right)), target.size
         counted = target != self.ignore_index
         return int(np.count_nonzero(right & counted)), int(np.count_nonzero(counted))
 
-    def _inputs(self, y_hat: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-        """Everything of floats in the logits' dtype, so that the gradient is too."""
+    def _inputs(self, y_hat: ArrayLike, y: ArrayLike) -> tuple[Array, Array, tuple[int, ...]]:
+        """Everything of floats in the logits' dtype, so that the gradient is too; (N, K) from more axes, and their shape."""
         y_hat, y = floats("y_hat", y_hat), as_array("y", y)
         weight = self._options["weight"]
         if weight is not None and weight.dtype is not y_hat.dtype:
             self._options["weight"] = weight.astype(y_hat.dtype)
-        return y_hat, y if y.dtype.kind in "iu" and y.ndim == 1 else floats("y", y, y_hat.dtype)
+        rows = y_hat.shape[:-1]
+        if len(rows) > 1:
+            if y.shape not in (rows, y_hat.shape):
+                raise ValueError(
+                    f"y: expected class indices {rows} or probabilities {y_hat.shape}, for these logits; got {y.shape}"
+                )
+            y = y.reshape(-1, *y.shape[len(rows) :])
+            y_hat = y_hat.reshape(-1, y_hat.shape[-1])
+        return y_hat, y if y.dtype.kind in "iu" and y.ndim == 1 else floats("y", y, y_hat.dtype), rows
+
+    def _shaped(self, value: Value, rows: tuple[int, ...]) -> Value:
+        return value.reshape(rows) if self.reduction == "none" else value
 
     def __repr__(self) -> str:
         default = CrossEntropy()
