@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import closedform as cf
 from closedform import nn
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -44,8 +45,21 @@ def build_for_images():
     return model
 
 
+def build_for_sequences():
+    return nn.Sequential(
+        nn.Embedding(7, 3),
+        nn.LSTM(3, 4, 2, dropout=0.25, bidirectional=True, batch_first=True, forget_bias=0.5),
+        nn.RNN(8, 3, nonlinearity="relu", bias=False, batch_first=True, carry=True, init="he"),
+        nn.LSTM(3, 2, cell_activation="identity", batch_first=True, bidirectional=True, dtype="float64"),
+        nn.LastStep(batch_first=True, bidirectional=True),
+        seed=0,
+    )
+
+
 @pytest.mark.parametrize(
-    "model", [build(), build_for_images(), nn.Dense(3, 2, seed=0), nn.Tanh(), nn.Sequential()], ids=str
+    "model",
+    [build(), build_for_images(), build_for_sequences(), nn.Dense(3, 2, seed=0), nn.Tanh(), nn.Sequential()],
+    ids=str,
 )
 def test_round_trip(model, tmp_path):
     path = tmp_path / "model.safetensors"
@@ -83,6 +97,17 @@ def test_inference_of_a_loaded_model_is_that_of_the_saved(tmp_path):
     folded = nn.load(tmp_path / "folded")
     assert folded.state().keys() == {"1.2.mean", "1.2.var"}  # after a ReLU, it does not fold
     np.testing.assert_array_equal(folded(x), nn.fold_batchnorm(model)(x))
+
+
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_inference_of_sequences(backend, tmp_path):
+    model, ids = build_for_sequences(), np.random.default_rng(0).integers(0, 7, (4, 6))
+    nn.save(model, tmp_path / "m")
+    with cf.use_backend(backend):
+        np.testing.assert_array_equal(
+            nn.load(tmp_path / "m").forward(ids, lengths=[6, 1, 0, 3]),
+            model.forward(ids, lengths=[6, 1, 0, 3]),
+        )
 
 
 def test_any_reader_can_open_the_parameters(tmp_path):

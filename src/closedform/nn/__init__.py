@@ -13,10 +13,13 @@ from .losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
 from .normalization import BatchNorm
 from .optimizers import SGD, Adam, AdamW, Optimizer, clip_grad_norm
 from .pooling import AvgPool2d, MaxPool2d
+from .recurrent import LSTM, RNN
 from .training import evaluate, fit, predict, train_step
 
 __all__ = [
     "GELU",
+    "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "AdamW",

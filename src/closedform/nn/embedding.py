@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .._results import Array
-from .._validate import FLOAT32, as_array, as_flag, as_labels
+from .._sequences import as_lengths
+from .._validate import FLOAT32, as_flag, as_labels
 from .dense import count, float_dtype
 from .layer import Buffer, Layer, floats
 
@@ -145,9 +146,10 @@ class LastStep(Layer):
             raise ValueError(f"x: expected shape {shape}; got {x.shape}")
         x = x.swapaxes(0, 1) if self.batch_first else x
         T, N, H = x.shape
-        ends = np.full(N, T) if lengths is None else as_lengths(lengths, T, N)
-        if lengths is None and T == 0:
+        given = as_lengths("lengths", lengths, x)
+        if given is None and T == 0:
             raise ValueError("x: expected at least one step, or lengths of 0; got T = 0")
+        ends = np.full(N, T) if given is None else given
         y = self._y((N, H), x.dtype) if training else np.empty((N, H), x.dtype)
         y[...] = 0
         for features, rows, steps in self._places(H, ends):
@@ -189,15 +191,3 @@ class LastStep(Layer):
     def __repr__(self) -> str:
         options = [f"{name}=True" for name, on in self.config().items() if on]
         return f"LastStep({', '.join(options)})"
-
-
-def as_lengths(lengths: ArrayLike, T: int, N: int) -> Array:
-    """Lengths of N rows, each in [0, T], as int64."""
-    given = as_array("lengths", lengths)
-    if given.dtype.kind not in "iu" and given.size:
-        raise TypeError(f"lengths: expected integers; got dtype {given.dtype}")
-    if given.shape != (N,):
-        raise ValueError(f"lengths: expected shape {(N,)}, one for each row of x; got {given.shape}")
-    if given.size and not (given.min() >= 0 and given.max() <= T):
-        raise ValueError(f"lengths: expected integers in [0, {T}], the steps of x; got {given}")
-    return given.astype(np.int64)

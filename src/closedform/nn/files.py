@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._results import Array
-from . import activations, convolution, dense, embedding, layers, normalization, pooling
+from . import activations, convolution, dense, embedding, layers, normalization, pooling, recurrent
 from .layer import Layer
 from .layers import Sequential
 
@@ -31,6 +31,8 @@ KINDS: dict[str, type[Layer]] = {
         pooling.MaxPool2d,
         embedding.Embedding,
         embedding.LastStep,
+        recurrent.LSTM,
+        recurrent.RNN,
     )
 }
 

@@ -151,7 +151,7 @@ class CrossEntropy(Loss):
         return int(np.count_nonzero(right & counted)), int(np.count_nonzero(counted))
 
     def _inputs(self, y_hat: ArrayLike, y: ArrayLike) -> tuple[Array, Array, tuple[int, ...]]:
-        """Everything of floats in the logits' dtype, so that the gradient is too; (N, K) from more axes, and their shape."""
+        """(logits, targets, shape of the rows): in the logits' dtype, so that the gradient is too; one axis of rows."""
         y_hat, y = floats("y_hat", y_hat), as_array("y", y)
         weight = self._options["weight"]
         if weight is not None and weight.dtype is not y_hat.dtype:
