@@ -194,7 +194,7 @@ def test_default_cases_cover_what_is_promised():
     full = {(case.op, case.label) for case in cases.choose([], full=True)}
     assert chosen < full
     assert ("cross_entropy_with_grad", "2048x32000") in full
-    assert {op for op, _ in full} == {op.name for op in OPS} | {"train_step"}
+    assert {op for op, _ in full} == {op.name for op in OPS} | {"train_step", "text_step"}
 
 
 def test_wrong_answer_is_shown_and_fails(tmp_path):

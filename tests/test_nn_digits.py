@@ -10,6 +10,7 @@ import pytest
 
 from closedform import nn
 from closedform.cli import train
+from closedform.cli.train import digits
 
 pytest.importorskip("sklearn")
 threadpoolctl = pytest.importorskip("threadpoolctl")  # scikit-learn brings it
@@ -87,7 +88,7 @@ def test_report_and_saved_model(capsys, tmp_path):
     assert "1347 to train on, 450 to test" in shown
     assert "epoch   2  loss" in shown
     assert "9,610 parameters" in shown
-    _, _, x, y = train.load_digits(3)
+    _, _, x, y = digits.load_digits(3)
     _, accuracy = nn.evaluate(nn.load(path), nn.CrossEntropy(), x, y)
     assert f"test accuracy {accuracy:.2%} after 2 epochs" in shown
 
@@ -101,7 +102,7 @@ def test_the_same_seed_gives_the_same_model(capsys):
 
 
 def test_split():
-    x, y, x_test, y_test = train.load_digits(0)
+    x, y, x_test, y_test = digits.load_digits(0)
     assert (x.shape, x_test.shape, x.dtype) == ((1347, 64), (450, 64), np.float32)
     assert x.min() == 0
     assert x.max() == 1

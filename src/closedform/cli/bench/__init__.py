@@ -11,8 +11,7 @@ from typing import Any
 
 from ... import _kernels, show_config
 from .. import print_json
-from . import mlp
-from .cases import Case, choose
+from .cases import STEPS, Case, choose
 from .processes import WorkerError
 
 PEERS = ("torch",)
@@ -22,7 +21,11 @@ QUICK, FULL = 0.2, 1.0  # seconds of timing for each library and case
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     cpus = _kernels.available_cpus()
     add = parser.add_argument
-    add("op", nargs="*", help=f"ops, families or {mlp.NAME} (default: the headlines, in under two minutes)")
+    add(
+        "op",
+        nargs="*",
+        help=f"ops, families, {' or '.join(STEPS)} (default: the headlines, in under two minutes)",
+    )
     add("--full", action="store_true", help="every case, the slow ones too, and four times the time for each")
     add("--threads", type=int, nargs="+", metavar="N", help=f"numbers of threads (default: {_default(cpus)})")
     add(

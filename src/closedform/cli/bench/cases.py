@@ -1,4 +1,4 @@
-"""What is measured: the catalogue's benchmark cases, and a training step."""
+"""What is measured: the catalogue's benchmark cases, and training steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...catalogue import OPS, Bench, Op, find
-from . import mlp
+from . import mlp, text
+
+STEPS: dict[str, Any] = {mlp.NAME: mlp, text.NAME: text}  # the training steps
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Case:
 
 def choose(names: Sequence[str], *, full: bool) -> list[Case]:
     """The cases of some ops or families, or the headlines. ValueError for a name that is neither."""
-    training = not names or mlp.NAME in names
-    ops = find([name for name in names if name != mlp.NAME]) if set(names) != {mlp.NAME} else []
+    steps = [name for name in STEPS if name in names or not names]
+    rest = [name for name in names if name not in STEPS]
+    ops = find(rest) if rest or not names else []
     cases = [
         Case(op.name, bench.label, dtype)
         for op in ops
@@ -33,7 +36,9 @@ def choose(names: Sequence[str], *, full: bool) -> list[Case]:
         if full or (bench.headline if not names else not bench.slow)
         for dtype in bench.dtypes
     ]
-    return cases + [Case(mlp.NAME, mlp.label(batch), "float32") for batch in mlp.BATCHES if training]
+    return cases + [
+        Case(name, STEPS[name].label(size), "float32") for name in steps for size in STEPS[name].SIZES
+    ]
 
 
 def entry(case: Case) -> tuple[Op, Bench]:
@@ -44,13 +49,14 @@ def entry(case: Case) -> tuple[Op, Bench]:
 
 def in_gigaflops(case: Case) -> bool:
     """Whether the speed of a case is told in GFLOP/s, not GB/s."""
-    return case.op == mlp.NAME or entry(case)[0].bound_by == "arithmetic"
+    return case.op in STEPS or entry(case)[0].bound_by == "arithmetic"
 
 
 def allowed(case: Case) -> float:
     """The largest error accepted, in eps."""
-    if case.op == mlp.NAME:
-        return mlp.TOLERANCE
+    if case.op in STEPS:
+        tolerance: float = STEPS[case.op].TOLERANCE
+        return tolerance
     op, bench = entry(case)
     return op.allowed(bench.make(case.dtype))
 

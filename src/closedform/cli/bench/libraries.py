@@ -11,8 +11,7 @@ import numpy as np
 
 from ..._results import Array
 from ...catalogue import Judge, outputs, traffic
-from . import mlp
-from .cases import Case, entry
+from .cases import STEPS, Case, entry
 
 LIBRARIES = ("closedform", "twin", "torch")
 
@@ -29,12 +28,11 @@ class Job:
 
 def prepare(library: str, case: Case) -> Job | None:
     """The job, or None if the library lacks the op."""
-    if case.op == mlp.NAME:
-        batch = mlp.batch_of(case.label)
-        make = {"closedform": mlp.closedform_step, "twin": mlp.twin_step, "torch": mlp.torch_step}[library]
-        return Job(
-            make(batch), lambda: mlp.losses(make(batch)), mlp.flops(batch), lambda _: mlp.traffic(batch)
-        )
+    if case.op in STEPS:
+        of = STEPS[case.op]
+        size = of.size_of(case.label)
+        make = {"closedform": of.closedform_step, "twin": of.twin_step, "torch": of.torch_step}[library]
+        return Job(make(size), lambda: of.losses(make(size)), of.flops(size), lambda _: of.traffic(size))
     op, bench = entry(case)
     call = bench.make(case.dtype)
     if library == "torch":
@@ -52,8 +50,10 @@ def prepare(library: str, case: Case) -> Job | None:
 
 def judge(case: Case) -> Judge:
     """The float64 twin's answer."""
-    if case.op == mlp.NAME:
-        return mlp.judge(mlp.batch_of(case.label))
+    if case.op in STEPS:
+        of = STEPS[case.op]
+        judged: Judge = of.judge(of.size_of(case.label))
+        return judged
     op, bench = entry(case)
     return Judge.of(op, bench.make(case.dtype))
 

@@ -12,7 +12,7 @@ from ..._results import Array
 from ...catalogue import Judge
 
 NAME = "train_step"
-BATCHES = (1, 16, 64, 1024)
+SIZES = (1, 16, 64, 1024)
 LAYERS = (784, 128, 10)
 LEARNING_RATE = 0.01
 CHECKED_STEPS = 3
@@ -25,7 +25,7 @@ def label(batch: int) -> str:
     return f"batch {batch}"
 
 
-def batch_of(label: str) -> int:
+def size_of(label: str) -> int:
     return int(label.split()[1])
 
 

@@ -1,19 +1,20 @@
-"""`closedform train`: a real model on real data, from start to finish."""
+"""`closedform train digits`: images, by a dense or a convolutional network."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from closedform import get_backend, get_num_threads, nn, use_backend
 
-DATA = {"digits": "1797 handwritten digits of 8 x 8 pixels, from scikit-learn"}
+from .options import add_common, at_least, missing_packages, saved, say, shows_bar
+
+SUMMARY = "1797 handwritten digits of 8 x 8 pixels, from scikit-learn"
+DESCRIPTION = "Train a network on three quarters of the handwritten digits, and test it on the others."
 
 
 class Recipe(NamedTuple):
@@ -46,42 +47,26 @@ MODELS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `closedform train`."""
-    parser.add_argument(
-        "data", choices=DATA, help="; ".join(f"{name}: {what}" for name, what in DATA.items())
-    )
+    """The options of `closedform train digits`."""
     parser.add_argument("--model", choices=MODELS, default="mlp", help="dense or convolutional (%(default)s)")
-    parser.add_argument("--epochs", type=_at_least(0), help=f"times over the data ({_defaults('epochs')})")
-    parser.add_argument("--batch-size", type=_at_least(1), default=32, help="samples a step (%(default)s)")
+    parser.add_argument("--epochs", type=at_least(0), help=f"times over the data ({_defaults('epochs')})")
+    parser.add_argument("--batch-size", type=at_least(1), default=32, help="samples a step (%(default)s)")
     parser.add_argument("--lr", type=float, help=f"learning rate ({_defaults('lr')})")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of split, weights, order (%(default)s)")
-    parser.add_argument(
-        "--backend",
-        choices=("compiled", "reference"),
-        help="compiled kernels (default) or their NumPy twins",
-    )
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(%(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of split, weights, order (%(default)s)")
     parser.add_argument(
         "--no-compare", action="store_true", help="do not time an epoch on the other backend as well"
     )
-    parser.add_argument("--save", metavar="PATH", help="write the trained model there (safetensors)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON, nothing else")
+    add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit status: 0, 1 if --save failed, 2 if a package is missing."""
-    needed = ["sklearn", *(["safetensors"] if args.save else [])]
-    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        names = ", ".join("scikit-learn" if name == "sklearn" else name for name in missing)
-        print(f'closedform train needs {names}: pip install "closedform[train]"', file=sys.stderr)
+    if missing_packages("sklearn", *(["safetensors"] if args.save else [])):
         return 2
     with use_backend(args.backend) if args.backend else contextlib.nullcontext():
         report, model = train_digits(args, quiet=args.json)
     if args.save:
-        try:
-            nn.save(model, args.save)
-        except OSError as e:
-            print(f"closedform train: --save: {e}", file=sys.stderr)
+        if not saved(model, args.save):
             return 1
         report["saved"] = args.save
     print(json.dumps(report) if args.json else _summary(report))
@@ -96,7 +81,7 @@ def train_digits(args: argparse.Namespace, *, quiet: bool) -> tuple[dict[str, An
     data = x, y, x_test, y_test
     model = nn.Sequential(recipe.layers(args.dtype), seed=args.seed)
     if not quiet:
-        print(f"{DATA['digits']}: {len(x)} to train on, {len(x_test)} to test")
+        print(f"{SUMMARY}: {len(x)} to train on, {len(x_test)} to test")
         print(f"{model!r}\nbackend {get_backend()}, {get_num_threads()} threads")
     epochs = recipe.epochs if args.epochs is None else args.epochs
     history = _fit(model, data, args, epochs, quiet=quiet)
@@ -133,7 +118,7 @@ def _fit(model: nn.Layer, data: Any, args: argparse.Namespace, epochs: int, *, q
         batch_size=args.batch_size,
         validation=(x_test, y_test),
         callbacks=() if quiet else (_print_epoch,),
-        progress=not quiet and sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None,
+        progress=not quiet and shows_bar(),
         seed=args.seed,
     )
 
@@ -166,13 +151,7 @@ def load_digits(seed: int) -> tuple[Any, Any, Any, Any]:
 
 
 def _print_epoch(epoch: int, history: nn.History, model: nn.Layer) -> None:
-    line = f"epoch {epoch + 1:3}  {history.line()}"
-    if sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None:
-        from tqdm.auto import tqdm
-
-        tqdm.write(line)  # above the bar
-    else:
-        print(line, flush=True)
+    say(f"epoch {epoch + 1:3}  {history.line()}")
 
 
 def _summary(report: dict[str, Any]) -> str:
@@ -195,13 +174,3 @@ def _summary(report: dict[str, Any]) -> str:
 
 def _defaults(option: str) -> str:
     return ", ".join(f"{name} {getattr(recipe, option):g}" for name, recipe in MODELS.items())
-
-
-def _at_least(low: int) -> Any:
-    def parse(text: str) -> int:
-        if (value := int(text)) < low:
-            raise argparse.ArgumentTypeError(f"expected an integer >= {low}; got {value}")
-        return value
-
-    parse.__name__ = "integer"  # argparse names it in its message
-    return parse
