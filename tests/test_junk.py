@@ -20,6 +20,23 @@ P = np.linspace(0.1, 0.9, 12).reshape(3, 4)
 IMAGES, FILTERS = np.linspace(-1, 1, 80).reshape(2, 4, 5, 2), np.linspace(-1, 1, 36).reshape(3, 3, 1, 4)
 PIXELS = np.linspace(-1, 1, 96).reshape(2, 4, 6, 2)
 
+SEQUENCE = {
+    "rnn": (
+        np.linspace(-1, 1, 24).reshape(2, 3, 4),
+        np.ones((4, 2)),
+        np.ones((2, 2)),
+        np.ones(2),
+        np.ones((3, 2)),
+    ),
+    "lstm": (
+        np.linspace(-1, 1, 24).reshape(2, 3, 4),
+        np.ones((4, 8)),
+        np.ones((2, 8)),
+        np.ones(8),
+        *np.ones((2, 3, 2)),
+    ),
+}
+
 
 def stride_zero(*shape, dtype=np.float32):
     return np.broadcast_to(dtype(0.5), shape)
@@ -80,6 +97,26 @@ OPS = {
     "max_pool2d_backward": {"dy": np.ones((2, 2, 3, 2)), "trace": cf.max_pool2d(PIXELS, 2), "out": None},
     "avg_pool2d_backward": {
         "dy": np.ones((2, 2, 3, 2)), "x_shape": (2, 4, 6, 2), "size": 3, "stride": 2, "padding": 1, "out": None,
+    },
+    **{
+        op: dict(zip(("x", "w_x", "w_h", "b", "h0", "c0"), SEQUENCE[op], strict=False))
+        | {activation: "tanh", "lengths": np.array([2, 0, 1]), "reverse": True}
+        for op, activation in (("rnn", "nonlinearity"), ("lstm", "cell_activation"))
+    },
+    "rnn_backward": {
+        "dh": np.ones((2, 3, 2)), "trace": cf.reference.rnn(*SEQUENCE["rnn"]), "dh_last": np.ones((3, 2)), "out": None,
+    },
+    "lstm_backward": {
+        "dh": np.ones((2, 3, 2)), "trace": cf.reference.lstm(*SEQUENCE["lstm"]), "dh_last": np.ones((3, 2)),
+        "dc_last": np.ones((3, 2)), "out": None,
+    },
+    "rnn_step": {
+        "x": X, "h": np.ones((3, 2)), "w_x": np.ones((4, 2)), "w_h": np.ones((2, 2)), "b": np.ones(2),
+        "nonlinearity": "relu",
+    },
+    "lstm_step": {
+        "x": X, "h": np.ones((3, 2)), "c": np.ones((3, 2)), "w_x": np.ones((4, 8)), "w_h": np.ones((2, 8)),
+        "b": np.ones(8), "cell_activation": "identity",
     },
     "sgd_update": {
         "parameter": X, "gradient": X, "velocity": X, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1,
@@ -185,6 +222,9 @@ JUNK = {
 }
 
 
+GRADIENTS = ("dx", "dw", "db", "dgamma", "dbeta", "dw_x", "dw_h", "dh0", "dc0")
+
+
 def throw(name, replaced):
     """Calls an op with junk for some arguments; returns how it ended. What must not happen raises."""
     arguments = right(name)
@@ -203,7 +243,7 @@ def throw(name, replaced):
     else:
         return "accepted"
     named = re.match(r"(?:out )?(\w+): expected", message)
-    known = named and named[1] in {*arguments, "dx", "dw", "db", "dgamma", "dbeta"}
+    known = named and named[1] in {*arguments, *GRADIENTS}
     assert known or "the result would have shape" in message, f"no argument is named: {message}"
     return "refused"
 

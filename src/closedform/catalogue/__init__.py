@@ -19,6 +19,7 @@ from . import (
     pca,
     pooling,
     probability,
+    recurrent,
 )
 from .compare import Judge, error_in_eps, outputs, traffic
 from .op import BadCall, Bench, Call, Gradient, Op
@@ -32,6 +33,7 @@ OPS: tuple[Op, ...] = (
     *cross_entropy.OPS,
     *normalization.OPS,
     *pooling.OPS,
+    *recurrent.OPS,
     *optimizer.OPS,
     *pca.OPS,
 )

@@ -65,8 +65,8 @@ def rnn(
     H = len(w_h)
     h_t = _state(h0, (N, H), x)
     h = np.zeros((T, N, H), x.dtype)
-    for t in _steps(T, reverse):
-        rows = _active(t, lengths)
+    for t in steps(T, reverse):
+        rows = active(t, lengths)
         h_t[rows] = rnn_step(x[t, rows], h_t[rows], w_x, w_h, b, nonlinearity=nonlinearity)
         h[t, rows] = h_t[rows]
     return RNN(h, h_t, x, w_x, w_h, b, h0, lengths, nonlinearity, reverse)
@@ -84,14 +84,14 @@ def rnn_backward(dh: Array, trace: RNN, *, dh_last: Array | None = None, out: Ou
     #   dh_0 = δ_1 W_hᵀ
     x, w_x, w_h = trace.x, trace.w_x, trace.w_h
     _, phi_backward = ACTIVATIONS[trace.nonlinearity]
-    h_prev = _before(trace.h, trace.h0, trace.lengths, trace.reverse)
+    h_prev = before(trace.h, trace.h0, trace.lengths, trace.reverse)
     dh_t = _state(dh_last, trace.h.shape[1:], x)
     dx, dw_x, dw_h, db = (
         np.zeros(shape, x.dtype) for shape in (x.shape, w_x.shape, w_h.shape, w_h.shape[1:])
     )
 
-    for t in reversed(_steps(len(x), trace.reverse)):
-        rows = _active(t, trace.lengths)
+    for t in reversed(steps(len(x), trace.reverse)):
+        rows = active(t, trace.lengths)
         delta = phi_backward(dh[t, rows] + dh_t[rows], trace.h[t, rows])
         dx[t, rows] = delta @ w_x.T
         dw_x += x[t, rows].T @ delta
@@ -152,8 +152,8 @@ def lstm(
     H = len(w_h)
     h_t, c_t = _state(h0, (N, H), x), _state(c0, (N, H), x)
     h, c, gates = (np.zeros((T, N, size), x.dtype) for size in (H, H, 4 * H))
-    for t in _steps(T, reverse):
-        rows = _active(t, lengths)
+    for t in steps(T, reverse):
+        rows = active(t, lengths)
         (h_t[rows], c_t[rows]), gates[t, rows] = _lstm_cell(
             x[t, rows], h_t[rows], c_t[rows], w_x, w_h, b, cell_activation
         )
@@ -181,15 +181,15 @@ def lstm_backward(
     #   z_t = x_t W_x + h_{t-1} W_h + b: the rest is as in the RNN, with dz_t for δ_t
     x, w_x, w_h = trace.x, trace.w_x, trace.w_h
     phi, phi_backward = ACTIVATIONS[trace.cell_activation]
-    h_prev = _before(trace.h, trace.h0, trace.lengths, trace.reverse)
-    c_prev = _before(trace.c, trace.c0, trace.lengths, trace.reverse)
+    h_prev = before(trace.h, trace.h0, trace.lengths, trace.reverse)
+    c_prev = before(trace.c, trace.c0, trace.lengths, trace.reverse)
     dh_t, dc_t = (_state(a, trace.h.shape[1:], x) for a in (dh_last, dc_last))
     dx, dw_x, dw_h, db = (
         np.zeros(shape, x.dtype) for shape in (x.shape, w_x.shape, w_h.shape, w_h.shape[1:])
     )
 
-    for t in reversed(_steps(len(x), trace.reverse)):
-        rows = _active(t, trace.lengths)
+    for t in reversed(steps(len(x), trace.reverse)):
+        rows = active(t, trace.lengths)
         i, f, g, o = np.split(trace.gates[t, rows], 4, axis=-1)
         phi_c = phi(trace.c[t, rows])
         dh_rows = dh[t, rows] + dh_t[rows]
@@ -224,26 +224,26 @@ def _state(given: Array | None, shape: tuple[int, ...], like: Array) -> Array:
     return np.zeros(shape, like.dtype) if given is None else given.copy()
 
 
-def _steps(T: int, reverse: bool) -> Sequence[int]:
+def steps(T: int, reverse: bool) -> Sequence[int]:
     return range(T)[::-1] if reverse else range(T)
 
 
-def _active(t: int, lengths: Array | None) -> slice | Array:
+def active(t: int, lengths: Array | None) -> slice | Array:
     """An index of the rows that take part in step t."""
     return slice(None) if lengths is None else t < lengths
 
 
-def _before(states: Array, initial: Array | None, lengths: Array | None, reverse: bool) -> Array:
+def before(states: Array, initial: Array | None, lengths: Array | None, reverse: bool) -> Array:
     """The state that each step starts from, (T, N, H): one step earlier, and `initial` at a row's first step."""
     T, N, _ = states.shape
-    before = np.zeros_like(states)
+    result = np.zeros_like(states)
     if not reverse:
-        before[1:] = states[:-1]
+        result[1:] = states[:-1]
         first, rows = np.zeros(N, int), np.full(N, T > 0)
     else:
-        before[:-1] = states[1:]
+        result[:-1] = states[1:]
         first = np.full(N, T) - 1 if lengths is None else lengths - 1
         rows = first >= 0
     if initial is not None:
-        before[first[rows], rows] = initial[rows]
-    return before
+        result[first[rows], rows] = initial[rows]
+    return result
