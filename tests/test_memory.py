@@ -38,7 +38,7 @@ def call():
     if rng.random() < 0.02:
         N *= 100
     x, w, b, dy = array(N, D), array(D, H), array(H), array(N, H)
-    kind = rng.randrange(10)
+    kind = rng.randrange(11)
     if kind == 0:
         cf.dense(x, w, b); cf.dense_backward(dy, x, w)
     elif kind == 1:
@@ -61,6 +61,13 @@ def call():
         cf.avg_pool2d_backward(images, (*images.shape,), 1)
     elif kind == 8:
         cf.adam_update(x, x.copy(), np.zeros_like(x), np.zeros_like(x), lr=0.1, step=1)
+    elif kind == 9:
+        N, H = N % 30, H % 8
+        sequence, x, lengths = array(5, N, D), array(N, D), [rng.randint(0, 5) for _ in range(N)]
+        trace = cf.lstm(sequence, array(D, 4 * H), array(H, 4 * H), lengths=lengths or None)
+        cf.lstm_backward(trace.h, trace); cf.lstm_step(x, trace.h_last, trace.c_last, trace.w_x, trace.w_h)
+        trace = cf.rnn(sequence, array(D, H), array(H, H), reverse=True)
+        cf.rnn_backward(trace.h, trace); cf.rnn_step(x, trace.h_last, trace.w_x, trace.w_h)
     else:  # errors must not leak either
         for f in (lambda: cf.dense(x, b[None, None]), lambda: cf.relu(x, out=w[None]),
                   lambda: cf.softmax(x, axis=7), lambda: cf.cross_entropy(x, np.full(N, -1)),

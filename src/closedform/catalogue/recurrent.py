@@ -54,7 +54,7 @@ def _lengths(T: int, N: int) -> Array:
     return lengths
 
 
-def _forward(op: str, T: int, N: int, D: int, H: int, dtype: Any, **options: Any) -> Call:
+def forward_call(op: str, T: int, N: int, D: int, H: int, dtype: Any, **options: Any) -> Call:
     x = draw(T, N, D, dtype=dtype, seed=1)
     args = (x, *_weights(op, D, H, dtype), *_states(op, N, H, dtype))
     return Call(f"{T}x{N}x{D}x{H}, {options}", args, options)
@@ -62,11 +62,11 @@ def _forward(op: str, T: int, N: int, D: int, H: int, dtype: Any, **options: Any
 
 def _plain(op: str, T: int, N: int, D: int, H: int, dtype: Any) -> Call:
     """No options and no states: benchmarks."""
-    call = _forward(op, T, N, D, H, dtype)
+    call = forward_call(op, T, N, D, H, dtype)
     return Call(f"{T}x{N}x{D}x{H}", call.args[:4])
 
 
-def _backward(op: str, forward: Call, *, last: bool = True) -> Call:
+def backward_call(op: str, forward: Call, *, last: bool = True) -> Call:
     trace = getattr(reference, op)(*forward.args, **forward.options)
     T, N, H = trace.h.shape
     dtype = trace.h.dtype
@@ -75,7 +75,7 @@ def _backward(op: str, forward: Call, *, last: bool = True) -> Call:
     return Call(forward.label, (draw(T, N, H, dtype=dtype, seed=7), trace), dlast)
 
 
-def _step(op: str, N: int, D: int, H: int, dtype: Any, **options: Any) -> Call:
+def step_call(op: str, N: int, D: int, H: int, dtype: Any, **options: Any) -> Call:
     x = draw(N, D, dtype=dtype, seed=1)
     args = (x, *_states(op, N, H, dtype), *_weights(op, D, H, dtype))
     return Call(f"{N}x{D}x{H}, {options}", args, options)
@@ -91,7 +91,7 @@ def _forwards(op: str, dtype: Any) -> Iterator[Call]:
         options: dict[str, Any] = {name: activations[i % 4 in (1, 2)], "reverse": i % 2 == 1}
         if i % 3 > 0:
             options["lengths"] = _lengths(T, N)
-        call = _forward(op, T, N, D, H, dtype, **options)
+        call = forward_call(op, T, N, D, H, dtype, **options)
         x, w_x, w_h, b, *states = call.args
         if i % 5 == 2:
             call = Call(f"{call.label}, no bias", (x, w_x, w_h, None, *states), options)
@@ -102,13 +102,13 @@ def _forwards(op: str, dtype: Any) -> Iterator[Call]:
 
 def _backwards(op: str, dtype: Any) -> Iterator[Call]:
     for i, call in enumerate(_forwards(op, dtype)):
-        yield _backward(op, call, last=i % 4 < 3)
+        yield backward_call(op, call, last=i % 4 < 3)
 
 
 def _steps(op: str, dtype: Any) -> Iterator[Call]:
     name, activations = ACTIVATIONS[op]
     for i, (_, N, D, H) in enumerate(SHAPES):
-        call = _step(op, N, D, H, dtype, **{name: activations[i % 2]})
+        call = step_call(op, N, D, H, dtype, **{name: activations[i % 2]})
         yield call if i % 3 else Call(f"{call.label}, no bias", call.args[:-1], call.options)
 
 
@@ -126,10 +126,10 @@ def _with(call: Call, position: int, value: float, index: tuple[int, ...] | None
 def _forward_edge(op: str, dtype: Any) -> Iterator[Call]:
     name, activations = ACTIVATIONS[op]
     for shape in EMPTY:
-        yield _forward(op, *shape, dtype)
-        yield _forward(op, *shape, dtype, lengths=_lengths(*shape[:2]), reverse=True)
+        yield forward_call(op, *shape, dtype)
+        yield forward_call(op, *shape, dtype, lengths=_lengths(*shape[:2]), reverse=True)
     for activation in activations:
-        call = _forward(op, 6, 7, 5, 19, dtype, **{name: activation})
+        call = forward_call(op, 6, 7, 5, 19, dtype, **{name: activation})
         for position in range(len(call.args)):
             yield _with(call, position, np.nan)
         for position in (0, 3, 4):
@@ -138,7 +138,7 @@ def _forward_edge(op: str, dtype: Any) -> Iterator[Call]:
         yield Call("saturated", (x, w_x, w_h, b * 2e4, *states), call.options)
     for reverse in (False, True):
         lengths = _lengths(6, 7)
-        call = _forward(op, 6, 7, 5, 19, dtype, lengths=lengths, reverse=reverse)
+        call = forward_call(op, 6, 7, 5, 19, dtype, lengths=lengths, reverse=reverse)
         x = call.args[0].copy()
         x[np.arange(6)[:, None] >= lengths] = np.nan
         yield Call("NaN past the lengths", (x, *call.args[1:]), call.options)
@@ -146,12 +146,12 @@ def _forward_edge(op: str, dtype: Any) -> Iterator[Call]:
 
 def _backward_edge(op: str, dtype: Any) -> Iterator[Call]:
     for call in _forward_edge(op, dtype):
-        yield _backward(op, call)
-    call = _backward(op, _forward(op, 6, 7, 5, 19, dtype))
+        yield backward_call(op, call)
+    call = backward_call(op, forward_call(op, 6, 7, 5, 19, dtype))
     yield _with(call, 0, np.nan)
     yield _with(call, 0, np.inf)
     lengths = _lengths(6, 7)
-    call = _backward(op, _forward(op, 6, 7, 5, 19, dtype, lengths=lengths))
+    call = backward_call(op, forward_call(op, 6, 7, 5, 19, dtype, lengths=lengths))
     dh = call.args[0].copy()
     dh[np.arange(6)[:, None] >= lengths] = np.nan
     yield Call("NaN past the lengths of dh", (dh, call.args[1]), call.options)
@@ -159,8 +159,8 @@ def _backward_edge(op: str, dtype: Any) -> Iterator[Call]:
 
 def _step_edge(op: str, dtype: Any) -> Iterator[Call]:
     for _, N, D, H in EMPTY[1:]:
-        yield _step(op, N, D, H, dtype)
-    call = _step(op, 7, 5, 19, dtype)
+        yield step_call(op, N, D, H, dtype)
+    call = step_call(op, 7, 5, 19, dtype)
     for position in range(len(call.args)):
         yield _with(call, position, np.nan)
     yield _with(call, 0, np.inf)
@@ -181,11 +181,11 @@ def _gradients(op: str, cf: Any) -> Iterator[Gradient]:
             "reverse": i // 2 % 2 == 1,
             "lengths": _lengths(T, N) if i >= 4 else None,
         }
-        inputs = _forward(op, *shape, np.float64).args
+        inputs = forward_call(op, *shape, np.float64).args
         yield Gradient(f"{options}", *_differentiable(op, cf, options), inputs)
         yield Gradient(f"{options}, no states", *_differentiable(op, cf, options), inputs[:3])
     for T, N, D, H in ((1, 1, 1, 1), (3, 2, 1, 9)):
-        inputs = _forward(op, T, N, D, H, np.float64).args
+        inputs = forward_call(op, T, N, D, H, np.float64).args
         yield Gradient(f"{T}x{N}x{D}x{H}", *_differentiable(op, cf, {}), inputs)
 
 
@@ -255,7 +255,7 @@ def _family(op: str, computed: tuple[str, ...], *scales: Any) -> Iterator[Op]:
         f"{op}_backward",
         "recurrent",
         partial(_backwards, op),
-        _benches(lambda *shape: _backward(op, _plain(op, *shape), last=False)),
+        _benches(lambda *shape: backward_call(op, _plain(op, *shape), last=False)),
         lambda call: 2 * _flops(call),  # each product has two gradients
         edge=partial(_backward_edge, op),
         hostile=partial(backward_hostile, op),
@@ -267,7 +267,7 @@ def _family(op: str, computed: tuple[str, ...], *scales: Any) -> Iterator[Op]:
         f"{op}_step",
         "recurrent",
         partial(_steps, op),
-        _benches(partial(_step, op), ((1, 64, 64),)),
+        _benches(partial(step_call, op), ((1, 64, 64),)),
         _flops,
         edge=partial(_step_edge, op),
         hostile=partial(step_hostile, op),

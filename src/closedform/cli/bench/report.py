@@ -6,8 +6,9 @@ from typing import Any
 
 LEGEND = """
 case      shape, or number of elements; float32, or float64 where it says f64. dense NxDxH is (N, D) @ (D, H);
-          conv2d NxHxWxC K 3x3 has K filters of 3 by 3 (/2: stride 2, dw: depthwise); train_step is one step of
-          SGD on the network 784-128-10, text_step on an LSTM of H units that reads NxT characters
+          conv2d NxHxWxC K 3x3 has K filters of 3 by 3 (/2: stride 2, dw: depthwise); rnn and lstm TxNxDxH have
+          T steps, N rows, D inputs, H units (one step: NxDxH); train_step is one step of SGD on the network
+          784-128-10, text_step on an LSTM of H units that reads NxT characters
 thr       threads
 time, ±   median of one call, and the spread between the quartiles
 speed     arithmetic by GFLOP/s; ops that only pass over memory by GB/s

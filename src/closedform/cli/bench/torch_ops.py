@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812, its usual name
 
 from ..._results import Array
 from ...catalogue import Call
+from . import torch_recurrent
 from .libraries import Job
 
 aten: Any = torch.ops.aten
@@ -160,6 +161,8 @@ IMAGES = {
 
 
 def prepare(name: str, call: Call) -> Job | None:
+    if name.startswith(("rnn", "lstm")):
+        return torch_recurrent.prepare(name, call)
     if name in IMAGES:
         return IMAGES[name](name, call)
     if name in ("sgd_update", "adam_update"):
