@@ -480,9 +480,6 @@ def test_which_symbol_came_first(backend):
     loss, optimizer, y = nn.CrossEntropy(), nn.Adam(lr=0.01), ids[:, 0]
     for step in range(150):
         rows = slice(40 * (step % 5), 40 * (step % 5 + 1))
-        _, dy = loss.with_grad(model.forward(ids[rows], training=True, lengths=lengths[rows]), y[rows])
-        model.backward_parameters(dy)
-        nn.clip_grad_norm(model, 1.0)
-        optimizer.step(model)
-    right, counted = loss.hits(model.forward(ids[200:], lengths=lengths[200:]), y[200:])
+        nn.train_step(model, loss, optimizer, ids[rows], y[rows], clip=1.0, lengths=lengths[rows])
+    right, counted = loss.hits(model(ids[200:], lengths=lengths[200:]), y[200:])
     assert right / counted > 0.95

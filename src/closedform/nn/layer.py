@@ -83,9 +83,9 @@ class Layer:
         """The arguments, fit for JSON, that construct this layer again: `type(layer)(**layer.config())`."""
         return {}
 
-    def __call__(self, x: ArrayLike) -> Array:
-        """Inference: `forward(x)`."""
-        return self.forward(x)
+    def __call__(self, x: ArrayLike, **lengths: Any) -> Array:
+        """Inference: `forward(x)`, with `lengths=` for layers that take them."""
+        return self.forward(x, **lengths)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -24,7 +24,14 @@ Callback: TypeAlias = Callable[[int, History, Layer], Any]
 
 
 def train_step(
-    model: Layer, loss: Loss, optimizer: Optimizer, x: ArrayLike, y: ArrayLike, *, clip: float | None = None
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    clip: float | None = None,
+    lengths: ArrayLike | None = None,
 ) -> float:
     """One training step, in five acts: forward, loss, clear gradients, backward, update. Returns the loss.
 
@@ -34,22 +41,30 @@ def train_step(
     loss, optimizer : from this module; the loss reduces to "mean" or "sum"
     x, y : a batch of inputs and targets
     clip : largest joint norm of the gradients, as in `clip_grad_norm`, or None
+    lengths : of the rows of x, for a model of sequences, or None
 
     Raises ValueError or TypeError naming the argument, and the layer, that does not fit.
     """
-    value, _ = five_acts(model, loss, optimizer, x, y, clip)
+    value, _ = five_acts(model, loss, optimizer, x, y, clip, lengths)
     return value
 
 
 def five_acts(
-    model: Layer, loss: Loss, optimizer: Optimizer, x: ArrayLike, y: ArrayLike, clip: float | None
+    model: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    x: ArrayLike,
+    y: ArrayLike,
+    clip: float | None,
+    lengths: ArrayLike | None = None,
 ) -> tuple[float, Array]:
     """`train_step`, returning the predictions as well."""
     if loss.reduction == "none":
         raise ValueError(
             "loss: expected one that reduces to 'mean' or 'sum', for training; got reduction='none'"
         )
-    y_hat = model.forward(x, training=True)  # 1. forward
+    given: dict[str, Any] = {} if lengths is None else {"lengths": lengths}
+    y_hat = model.forward(x, training=True, **given)  # 1. forward
     value, dy_hat = loss.with_grad(y_hat, y)  # 2. loss
     # 3. clear gradients: nothing is left to do, for act 4 overwrites them, where others add to them
     model.backward_parameters(dy_hat)  # 4. backward, without the gradient with respect to the data
