@@ -157,6 +157,19 @@ def test_what_lies_past_the_length_has_no_influence(backend):
         np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-15)
 
 
+def test_lengths_reach_every_layer_of_a_network(backend):
+    model = nn.Sequential(
+        nn.Sequential(nn.Dense(3, 2), nn.LSTM(2, 4, bidirectional=True)),
+        nn.RNN(8, 3, 2, bidirectional=True),
+        nn.LastStep(bidirectional=True),
+        seed=0,
+    )
+    x, lengths = draw(6, 4, 3).astype(np.float32), [6, 1, 3, 2]
+    y = model(x, lengths=lengths)
+    for n, length in enumerate(lengths):
+        np.testing.assert_allclose(y[n], model(x[:length, n : n + 1])[0], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("given", [np.uint8, np.int64, np.float32, np.float64])
 def test_layers_compute_in_their_own_dtype(given, dtype, backend):

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stretches of the text read in parallel (%(default)s)",
     )
     add("--steps", type=at_least(1), default=64, help="characters between two updates (%(default)s)")
-    add("--dropout", type=share, default=0.2, help="after each layer (%(default)s)")
+    add("--dropout", type=share, default=0.4, help="after each layer (%(default)s)")
     add(
         "--lr",
         type=positive,
