@@ -110,38 +110,38 @@ def test_bits_do_not_depend_on_threads(op, shape, dtype):
                 assert_same_bits(everything(op, call), expected, f"on {threads} threads, {options}")
 
 
+def rows_of(op, call, rows, dh):
+    """What forward and backward compute of some rows, when the batch has these alone, in this order."""
+    x, w_x, w_h, b, *states = call.args
+    options = dict(call.options)
+    if "lengths" in options:
+        options["lengths"] = options["lengths"][rows]
+    trace = getattr(cf, op)(x[:, rows], w_x, w_h, b, *(s[rows] for s in states), **options)
+    dx, _, _, _, *dstates = getattr(cf, f"{op}_backward")(dh[:, rows], trace)
+    return (*trace[: 2 if op == "rnn" else 5], dx, *dstates)
+
+
+def take(results, rows):
+    return [np.ascontiguousarray(a[..., rows, :]) for a in results]
+
+
 @every_shape
 @every_op
 def test_a_row_does_not_see_its_neighbours(op, shape):
-    """What a row computes has the same bits when the others are NaN, and when the rows stand in another order."""
+    """The same bits in another order, in a smaller batch, alone, and among rows of NaN."""
     T, N, _, H = shape
     for options in variants(op, T, N):
         call = forward_call(op, *shape, np.float32, **options)
-        x, w_x, w_h, b, *states = call.args
-        order = np.random.default_rng(0).permutation(N)
-        lengths = options.get("lengths")
-        turned = options if lengths is None else options | {"lengths": lengths[order]}
         dh = np.random.default_rng(1).normal(size=(T, N, H)).astype(np.float32)
-        n = 2 if op == "rnn" else 5
-
-        def run(x, states, dh, options, weights=(w_x, w_h, b), n=n):
-            """Results and gradients of each row; those of the weights are sums over all."""
-            trace = getattr(cf, op)(x, *weights, *states, **options)
-            dx, _, _, _, *dstates = getattr(cf, f"{op}_backward")(dh, trace)
-            return (*trace[:n], dx, *dstates)
-
-        expected = run(x, states, dh, options)
-        found = run(x[:, order], [s[order] for s in states], dh[:, order], turned)
-        for f, e in zip(found, expected, strict=True):
-            assert same_bits(
-                np.ascontiguousarray(f), np.ascontiguousarray(np.take(e, order, axis=e.ndim - 2))
-            )
-        row = N // 2
-        others = np.arange(N) != row
-        x, dh = x.copy(), dh.copy()
+        expected = rows_of(op, call, np.arange(N), dh)
+        for rows in (np.random.default_rng(0).permutation(N), np.arange(0, N, 2), np.array([N // 2])):
+            assert_same_bits(rows_of(op, call, rows, dh), take(expected, rows), f"of rows {rows}, {options}")
+        x, *rest = call.args
+        x, row = x.copy(), np.array([N // 2])
+        others = np.arange(N) != N // 2
         x[:, others] = dh[:, others] = np.nan
-        for f, e in zip(run(x, states, dh, options), expected, strict=True):
-            assert same_bits(f[..., row, :].copy(), e[..., row, :].copy())
+        found = rows_of(op, type(call)("", (x, *rest), options), np.arange(N), dh)
+        assert_same_bits(take(found, row), take(expected, row), f"among NaN, {options}")
 
 
 @every_dtype
