@@ -15,6 +15,7 @@ import pytest
 import closedform as cf
 from closedform import nn
 from closedform.cli import characters, train
+from closedform.cli.bench import steps
 from closedform.cli.bench import text as bench_text
 from closedform.cli.bench.cases import Case, choose
 from closedform.cli.bench.libraries import prepare
@@ -235,8 +236,8 @@ def test_every_library_computes_the_same_losses(library):
         pytest.importorskip("torch")
     size = TINY._replace(rows=8, steps=16)
     job = prepare(library, Case(bench_text.NAME, bench_text.label(size), "float32"))
-    (found,), judge = job.check(), bench_text.judge(size)
-    assert judge.error((found,)) <= bench_text.TOLERANCE
+    (found,), judge = job.check(), steps.judge(bench_text.NAME, bench_text.label(size))
+    assert judge.error((found,)) <= steps.TOLERANCE
     assert job.flops == characters.flops(size) > 0
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from ... import _kernels, show_config
 from .. import print_json
-from .cases import STEPS, Case, choose
+from .cases import Case, choose
 from .processes import WorkerError
+from .steps import STEPS
 
 PEERS = ("torch",)
 QUICK, FULL = 0.2, 1.0  # seconds of timing for each library and case

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...catalogue import OPS, Bench, Op, find
-from . import mlp, text
-
-STEPS: dict[str, Any] = {mlp.NAME: mlp, text.NAME: text}  # the training steps
+from .steps import STEPS, TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ def in_gigaflops(case: Case) -> bool:
 def allowed(case: Case) -> float:
     """The largest error accepted, in eps."""
     if case.op in STEPS:
-        tolerance: float = STEPS[case.op].TOLERANCE
-        return tolerance
+        return TOLERANCE
     op, bench = entry(case)
     return op.allowed(bench.make(case.dtype))
 

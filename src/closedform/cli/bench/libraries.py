@@ -11,7 +11,8 @@ import numpy as np
 
 from ..._results import Array
 from ...catalogue import Judge, outputs, traffic
-from .cases import STEPS, Case, entry
+from . import steps
+from .cases import Case, entry
 
 LIBRARIES = ("closedform", "twin", "torch")
 
@@ -28,11 +29,10 @@ class Job:
 
 def prepare(library: str, case: Case) -> Job | None:
     """The job, or None if the library lacks the op."""
-    if case.op in STEPS:
-        of = STEPS[case.op]
-        size = of.size_of(case.label)
-        make = {"closedform": of.closedform_step, "twin": of.twin_step, "torch": of.torch_step}[library]
-        return Job(make(size), lambda: of.losses(make(size)), of.flops(size), lambda _: of.traffic(size))
+    if case.op in steps.STEPS:
+        make = partial(steps.make, library, case.op, case.label)
+        flops, moved = steps.cost(case.op, case.label)
+        return Job(make(), lambda: steps.losses(make()), flops, lambda _: moved)
     op, bench = entry(case)
     call = bench.make(case.dtype)
     if library == "torch":
@@ -50,10 +50,8 @@ def prepare(library: str, case: Case) -> Job | None:
 
 def judge(case: Case) -> Judge:
     """The float64 twin's answer."""
-    if case.op in STEPS:
-        of = STEPS[case.op]
-        judged: Judge = of.judge(of.size_of(case.label))
-        return judged
+    if case.op in steps.STEPS:
+        return steps.judge(case.op, case.label)
     op, bench = entry(case)
     return Judge.of(op, bench.make(case.dtype))
 

@@ -1,4 +1,4 @@
-"""A training step of the network 784-128-10, in closedform, on its twins, and in PyTorch."""
+"""A training step of the network 784-128-10, in closedform and in PyTorch."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ... import nn, use_backend
+from ... import nn
 from ..._results import Array
-from ...catalogue import Judge
 
 NAME = "train_step"
 SIZES = (1, 16, 64, 1024)
 LAYERS = (784, 128, 10)
 LEARNING_RATE = 0.01
-CHECKED_STEPS = 3
-TOLERANCE = 64.0  # eps, of the losses of the first steps: sums over 784 inputs, three times over
-
-Step = Callable[[], Any]
 
 
 def label(batch: int) -> str:
@@ -43,24 +38,14 @@ def model(dtype: Any) -> nn.Sequential:
     return made
 
 
-def closedform_step(batch: int, dtype: Any = np.float32) -> Step:
+def closedform_step(batch: int, dtype: Any = np.float32) -> Callable[[], Any]:
     network, loss, optimizer = model(dtype), nn.CrossEntropy(), nn.SGD(lr=LEARNING_RATE)
     x, y = data(batch)
     x = x.astype(dtype)
     return lambda: nn.train_step(network, loss, optimizer, x, y)
 
 
-def twin_step(batch: int, dtype: Any = np.float32) -> Step:
-    step = closedform_step(batch, dtype)
-
-    def run() -> Any:
-        with use_backend("reference"):
-            return step()
-
-    return run
-
-
-def torch_step(batch: int) -> Step:
+def torch_step(batch: int) -> Callable[[], Any]:
     import torch
 
     D, H, K = LAYERS
@@ -80,15 +65,6 @@ def torch_step(batch: int) -> Step:
         return loss.detach()
 
     return run
-
-
-def losses(step: Step, dtype: Any = np.float32) -> tuple[Array, ...]:
-    return (np.array([float(step()) for _ in range(CHECKED_STEPS)], dtype),)
-
-
-def judge(batch: int) -> Judge:
-    want = losses(twin_step(batch, np.float64), np.float64)
-    return Judge(want, tuple(map(np.abs, want)), np.dtype(np.float32))
 
 
 def flops(batch: int) -> float:

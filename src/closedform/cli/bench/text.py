@@ -1,23 +1,21 @@
-"""A training step of a language model of characters, in closedform, on its twins, and in PyTorch."""
+"""A training step of a language model of characters, in closedform and in PyTorch."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ... import nn, use_backend
+from ... import nn
 from ..._results import Array
-from ...catalogue import Judge
 from .. import characters
 from ..characters import Size
-from .mlp import CHECKED_STEPS, Step
 
 NAME = "text_step"
 SIZES = (Size(100, 64, 256, 1, 32, 64),)
 LEARNING_RATE = 0.1
-TOLERANCE = 64.0  # eps, of the losses of the first steps: means over thousands of characters
 
 
 def label(size: Size) -> str:
@@ -42,23 +40,13 @@ def model(size: Size, dtype: Any) -> nn.Sequential:
     return made
 
 
-def closedform_step(size: Size, dtype: Any = np.float32) -> Step:
+def closedform_step(size: Size, dtype: Any = np.float32) -> Callable[[], Any]:
     network, loss, optimizer = model(size, dtype), nn.CrossEntropy(), nn.SGD(lr=LEARNING_RATE)
     x, y = data(size)
     return lambda: nn.train_step(network, loss, optimizer, x, y)
 
 
-def twin_step(size: Size, dtype: Any = np.float32) -> Step:
-    step = closedform_step(size, dtype)
-
-    def run() -> Any:
-        with use_backend("reference"):
-            return step()
-
-    return run
-
-
-def torch_step(size: Size) -> Step:
+def torch_step(size: Size) -> Callable[[], Any]:
     import torch
 
     V, E, H, L, N, _ = size
@@ -88,15 +76,6 @@ def torch_step(size: Size) -> Step:
         return loss.detach()
 
     return run
-
-
-def losses(step: Step, dtype: Any = np.float32) -> tuple[Array, ...]:
-    return (np.array([float(step()) for _ in range(CHECKED_STEPS)], dtype),)
-
-
-def judge(size: Size) -> Judge:
-    want = losses(twin_step(size, np.float64), np.float64)
-    return Judge(want, tuple(map(np.abs, want)), np.dtype(np.float32))
 
 
 def flops(size: Size) -> float:
