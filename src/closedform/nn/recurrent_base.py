@@ -63,6 +63,7 @@ class Recurrent(Layer):
         self.dtype = float_dtype(dtype)
         sizes = self.input_size, self.hidden_size, self.gates, self.num_layers
         self._layers = cells(*sizes, both=self.bidirectional, bias=self.bias, dtype=self.dtype)
+        self._cells = [cell for layer in self._layers for cell in layer]
         self._dropouts = [Dropout(self.dropout) for _ in self._layers[1:]] if self.dropout else []
         self._carried: list[States] | None = None  # of each cell
         self._converted, self._joined = Buffer(), [Buffer() for _ in self._layers]
@@ -214,11 +215,6 @@ class Recurrent(Layer):
         self._carried = None
 
     # -- parameters --
-
-    @property
-    def _cells(self) -> list[Cell]:
-        """Layer by layer, the forward direction before the other."""
-        return [cell for layer in self._layers for cell in layer]
 
     def reset(self, rng: np.random.Generator) -> None:
         """Draw the weights anew from `rng`, and drop the carried state."""
