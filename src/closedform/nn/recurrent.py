@@ -40,7 +40,8 @@ class RNN(Recurrent):
 
     x is (T, N, D), y (T, N, H). Parameters are named "w_x", "w_h", "b", with "reverse." in front for the backward
     direction, and the number of the layer in front of that if there are several: "1.reverse.w_x".
-    Inference, `forward(x)`, starts at zero and carries nothing; `step(x)` takes a stream step by step. Raises
+    Inference, `forward(x)`, starts at zero and carries nothing; `step(x)` takes a stream step by step; `lengths=` says
+    how many steps of each row count. `from_torch_state` and `to_torch_state` exchange weights with PyTorch. Raises
     ValueError or TypeError naming the argument that does not fit.
     Gradients: `cf.rnn_backward`, layer by layer.
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), sections 10.2, 10.3 and 10.5.
@@ -120,7 +121,8 @@ class LSTM(Recurrent):
 
     x is (T, N, D), y (T, N, H). Parameters are named as in `RNN`: w_x (D, 4H), w_h (H, 4H) and b (4H,), with the gates
     in the order i, f, g, o.
-    Inference, `forward(x)`, starts at zero and carries nothing; `step(x)` takes a stream step by step. Raises
+    Inference, `forward(x)`, starts at zero and carries nothing; `step(x)` takes a stream step by step; `lengths=` says
+    how many steps of each row count. `from_torch_state` and `to_torch_state` exchange weights with PyTorch. Raises
     ValueError or TypeError naming the argument that does not fit.
     Gradients: `cf.lstm_backward`, layer by layer.
     Source: Hochreiter, Schmidhuber, Long short-term memory (1997); for the forget gate Gers, Schmidhuber, Cummins,
