@@ -1,5 +1,6 @@
 // Checks that `_validate.py` makes on every call, in a fraction of the microseconds they take in Python.
 #include <algorithm>
+#include <initializer_list>
 
 #include "bind/array.hpp"
 
@@ -67,6 +68,29 @@ bool can_take_all(const py::tuple& outs, const py::tuple& shapes, const py::obje
     return true;
 }
 
+// Whether the arguments of a recurrent step with so many gates, x (N, D), h, c (N, H), w_x (D, gates H),
+// w_h (H, gates H) and b (gates H,) or None, are arrays of one dtype, float32 or float64, that fit together.
+bool can_step(py::ssize_t gates, const py::handle x, const py::handle h, const py::handle c,
+              const py::handle w_x, const py::handle w_h, const py::handle b) {
+    using py::detail::array_proxy;
+    const auto plain = [](const py::handle a) {
+        return Py_TYPE(a.ptr()) == py::detail::npy_api::get().PyArray_Type_;
+    };
+    if (!plain(x) || !(holds<float>(py::reinterpret_borrow<py::array>(x)) ||
+                       holds<double>(py::reinterpret_borrow<py::array>(x))))
+        return false;
+    const auto fits = [&](const py::handle a, std::initializer_list<py::ssize_t> shape) {
+        return plain(a) && array_proxy(a.ptr())->descr == array_proxy(x.ptr())->descr &&
+               array_proxy(a.ptr())->nd == int(shape.size()) &&
+               std::equal(shape.begin(), shape.end(), array_proxy(a.ptr())->dimensions);
+    };
+    if (array_proxy(x.ptr())->nd != 2 || !plain(w_h) || array_proxy(w_h.ptr())->nd != 2) return false;
+    const py::ssize_t N = array_proxy(x.ptr())->dimensions[0], D = array_proxy(x.ptr())->dimensions[1],
+                      H = array_proxy(w_h.ptr())->dimensions[0], columns = gates * H;
+    return fits(h, {N, H}) && fits(c, {N, H}) && fits(w_x, {D, columns}) && fits(w_h, {H, columns}) &&
+           (b.is_none() || fits(b, {columns}));
+}
+
 // Whether an optimiser may update `arrays`, a parameter and its state, where they lie: contiguous, of the
 // gradient's shape and dtype, apart in memory.
 bool can_update(const py::object& gradient, const py::args& arrays) {
@@ -111,6 +135,7 @@ py::ssize_t first_bad_label(const py::array& labels, std::int64_t n_classes, con
 void bind_validate(py::module_& m) {
     m.def("can_take", &can_take);
     m.def("can_take_all", &can_take_all);
+    m.def("can_step", &can_step);
     m.def("can_update", &can_update);
     m.def("first_outside", &first_outside);
     m.def("first_bad_label", &first_bad_label);

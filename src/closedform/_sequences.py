@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
+from . import _kernels
 from ._results import Array
-from ._validate import FLOAT32, FLOAT64, as_array, as_floats, check_outs, expect_shape
+from ._validate import as_array, as_floats, check_outs, expect_shape
 
 _GRADIENTS = ("dx", "dw_x", "dw_h", "db", "dh0", "dc0")
 
@@ -34,7 +34,7 @@ def expect_sequence(
 
 def as_step(G: int, x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any) -> tuple[Any, ...]:
     """x (N, D), h, c (N, H), w_x (D, GH), w_h (H, GH), b (GH,) as arrays of one dtype."""
-    if _fits_step(G, x, h, c, w_x, w_h, b):
+    if _kernels.can_step(G, x, h, c, w_x, w_h, b):  # the common case: a small step takes only microseconds
         return x, h, c, w_x, w_h, b
     x, h, c, w_x, w_h, b = as_floats(x=x, h=h, c=c, w_x=w_x, w_h=w_h, b=b)
     if x.ndim != 2:
@@ -42,25 +42,6 @@ def as_step(G: int, x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any) -> tuple
     _expect_weights(x, w_x, w_h, b, G)
     expect_states((x.shape[0], len(w_h)), h=h, c=c)
     return x, h, c, w_x, w_h, b
-
-
-def _fits_step(G: int, x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any) -> bool:
-    """The common case, in a microsecond, for a small step takes no more than a few: nothing to convert, all fits."""
-    if not (type(x) is type(h) is type(c) is type(w_x) is type(w_h) is type(b) is ndarray):
-        return False
-    if not (x.dtype is h.dtype is c.dtype is w_x.dtype is w_h.dtype is b.dtype):
-        return False
-    rows, state, weights = x.shape, h.shape, w_x.shape
-    return (
-        (x.dtype is FLOAT32 or x.dtype is FLOAT64)
-        and len(rows) == len(state) == len(weights) == 2
-        and rows[0] == state[0]
-        and rows[1] == weights[0]
-        and weights[1] == G * state[1]
-        and c.shape == state
-        and w_h.shape == (state[1], weights[1])
-        and b.shape == weights[1:]
-    )
 
 
 def _expect_weights(x: Array, w_x: Array, w_h: Array, b: Array | None, G: int, prefix: str = "") -> None:

@@ -62,6 +62,7 @@ HELPER_KERNELS = {  # of _kernels
     "first_outside": "checks values",
     "can_take": "checks `out`",
     "can_take_all": "checks `out`",
+    "can_step": "checks the arguments of a recurrent step",
     "can_update": "checks the arrays of an optimiser",
     "first_bad_label": "checks class indices",
     "fma_rounds": "measures the machine",
