@@ -131,6 +131,17 @@ inline constexpr int rows_of_tile = NV == tile_vectors ? tile_rows
                                     : NV == 4          ? 3
                                                        : 1;
 
+// The columns [j, j + n) of C: all M rows by one panel of B, whose rows lie ldb apart.
+template <int NV, class T, class A, class Out>
+__attribute__((noinline)) void multiply_panel(ptrdiff_t M, ptrdiff_t K, A a, const T* b, ptrdiff_t ldb,
+                                              const Out& out, ptrdiff_t j, ptrdiff_t n) {
+    constexpr int MR = rows_of_tile<NV>;
+    for (ptrdiff_t i = 0, m, left = ceil_div(M, MR); left > 0; i += m, --left) {
+        m = ceil_div(M - i, left);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
+        tile_of<MR, NV, T>(m, K, a.at(i), b, ldb, out, i, j, n);
+    }
+}
+
 // C[:, j0:j1] for few rows: every panel of B is packed when its turn comes, and used for all rows while it is
 // in L1. For a few rows of tiles packing costs more than it saves, and B is read in place; unless its rows
 // are so many bytes apart that they fall on a few sets of a cache: then for a single row of tiles only.
@@ -138,8 +149,7 @@ template <int NV, class T, class A, class Out>
 inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K, A a, View<T> b,
                             const Out& out, T* panel) {
     constexpr ptrdiff_t width = NV * lanes<T>;
-    constexpr int MR = rows_of_tile<NV>;
-    const ptrdiff_t tiles = ceil_div(M, MR), crowded_bytes = 1024;
+    const ptrdiff_t tiles = ceil_div(M, rows_of_tile<NV>), crowded_bytes = 1024;
     const bool few = tiles <= (b.row * ptrdiff_t(sizeof(T)) % crowded_bytes == 0 ? 1 : 6);
     for (ptrdiff_t j = j0; j < j1; j += width) {
         const ptrdiff_t n = smaller(width, j1 - j);
@@ -152,10 +162,7 @@ inline void multiply_panels(ptrdiff_t M, ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t K
             bp = panel;
             ldb = width;
         }
-        for (ptrdiff_t i = 0, m, left = tiles; left > 0; i += m, --left) {
-            m = ceil_div(M - i, left);  // 8 rows are 4 + 4: 6 + 2 would leave registers idle
-            tile_of<MR, NV, T>(m, K, a.at(i), bp, ldb, out, i, j, n);
-        }
+        multiply_panel<NV, T>(M, K, a, bp, ldb, out, j, n);
     }
 }
 

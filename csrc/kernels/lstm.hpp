@@ -73,24 +73,24 @@ void lstm(T* h, T* h_last, T* c_last, T* c, T* gates, const T* x, const T* w_x, 
     const ptrdiff_t N = r.N, H = r.H;
     const InitialState<T> h_initial(h0, N * H), c_initial(c0, N * H);
     const T *const h_start = h_initial.data(), *const c_start = c_initial.data();
-    run_forward<4, T>(
-        gates, h, x, w_x, w_h, b, h_start, r, [=](ptrdiff_t s, ptrdiff_t t, Range rows, Range units) {
-            const ptrdiff_t before = s ? time_of(r, s - 1) * N * H : 0;
-            const T *const h_before = s ? h + before : h_start, *const c_before = s ? c + before : c_start;
-            for (ptrdiff_t n = rows.begin; n < rows.end; ++n) {
-                const ptrdiff_t row = (t * N + n) * H;
-                if (takes_part(r, n, t)) {
-                    for_vectors<T>(units, [=](ptrdiff_t u, ptrdiff_t count) {
-                        lstm_cell<T>(gates + 4 * row + u, c + row + u, h + row + u, c_before + n * H + u, H,
-                                     identity, count);
-                    });
-                    continue;
-                }
-                copy(h + row + units.begin, h_before + n * H + units.begin, units.size());
-                copy(c + row + units.begin, c_before + n * H + units.begin, units.size());
-                clear_gates(gates + 4 * row, H, units);
+    const auto cell = [=](ptrdiff_t s, ptrdiff_t t, Range rows, Range units) {
+        const ptrdiff_t before = s ? time_of(r, s - 1) * N * H : 0;
+        const T *const h_before = s ? h + before : h_start, *const c_before = s ? c + before : c_start;
+        for (ptrdiff_t n = rows.begin; n < rows.end; ++n) {
+            const ptrdiff_t row = (t * N + n) * H;
+            if (takes_part(r, n, t)) {
+                for_vectors<T>(units, [=](ptrdiff_t u, ptrdiff_t count) {
+                    lstm_cell<T>(gates + 4 * row + u, c + row + u, h + row + u, c_before + n * H + u, H,
+                                 identity, count);
+                });
+                continue;
             }
-        });
+            copy(h + row + units.begin, h_before + n * H + units.begin, units.size());
+            copy(c + row + units.begin, c_before + n * H + units.begin, units.size());
+            clear_gates(gates + 4 * row, H, units);
+        }
+    };
+    run_forward<4, T>(gates, h, x, w_x, w_h, b, h_start, r, cell);
     if (h_last) copy(h_last, r.T ? h + time_of(r, r.T - 1) * N * H : h_start, N * H);
     if (c_last) copy(c_last, r.T ? c + time_of(r, r.T - 1) * N * H : c_start, N * H);
     clear_padding(h, r);
@@ -107,23 +107,22 @@ void lstm_backward(T* dx, T* dw_x, T* dw_h, T* db, T* dh0, T* dc0, const T* dh, 
     begin_gradient(dc0, dc_last, N * H);
     const InitialState<T> c_initial(c0, N * H);
     const T* const c_start = c_initial.data();
-    run_backward<4, T>(
-        {dx, dw_x, dw_h, db}, dh0, x, h, w_x, w_h, h0, r,
-        [=](ptrdiff_t s, ptrdiff_t t, T* da, Range rows, Range units) {
-            for (ptrdiff_t n = rows.begin; n < rows.end; ++n) {
-                const ptrdiff_t row = (t * N + n) * H;
-                if (!takes_part(r, n, t)) {
-                    clear_gates(da + 4 * n * H, H, units);
-                    continue;
-                }
-                const T* const c_before =
-                    t == first_time(r, n) ? c_start + n * H : c + (time_of(r, s - 1) * N + n) * H;
-                for_vectors<T>(units, [=](ptrdiff_t u, ptrdiff_t count) {
-                    lstm_cell_backward<T>(da + 4 * n * H + u, dh0 + n * H + u, dc0 + n * H + u, dh + row + u,
-                                          gates + 4 * row + u, c + row + u, c_before + u, H, identity, count);
-                });
+    const auto cell = [=](ptrdiff_t s, ptrdiff_t t, T* da, Range rows, Range units) {
+        for (ptrdiff_t n = rows.begin; n < rows.end; ++n) {
+            const ptrdiff_t row = (t * N + n) * H;
+            if (!takes_part(r, n, t)) {
+                clear_gates(da + 4 * n * H, H, units);
+                continue;
             }
-        });
+            const T* const c_before =
+                t == first_time(r, n) ? c_start + n * H : c + (time_of(r, s - 1) * N + n) * H;
+            for_vectors<T>(units, [=](ptrdiff_t u, ptrdiff_t count) {
+                lstm_cell_backward<T>(da + 4 * n * H + u, dh0 + n * H + u, dc0 + n * H + u, dh + row + u,
+                                      gates + 4 * row + u, c + row + u, c_before + u, H, identity, count);
+            });
+        }
+    };
+    run_backward<4, T>({dx, dw_x, dw_h, db}, dh0, x, h, w_x, w_h, h0, r, cell);
 }
 
 }  // namespace

@@ -118,22 +118,16 @@ class StepWeights {
     }
 
     template <int NV>
-    __attribute__((noinline)) void multiply(ptrdiff_t rows, const T* a, ptrdiff_t lda, T* c, ptrdiff_t ldc,
-                                            Range range) const {
+    void multiply(ptrdiff_t rows, const T* a, ptrdiff_t lda, T* c, ptrdiff_t ldc, Range range) const {
         constexpr ptrdiff_t P = NV * lanes<T>;
-        constexpr int MR = rows_of_tile<NV>;
-        const ptrdiff_t kc_max = k_block(K_), tiles = ceil_div(rows, MR);
+        const ptrdiff_t kc_max = k_block(K_);
         for (ptrdiff_t k = 0; k < K_; k += kc_max)
             for (ptrdiff_t part = 0; part < parts_; ++part) {
                 const Output<T, AddBias<T>> out{c + part * columns_, ldc, {nullptr}, false, false};
-                for (ptrdiff_t j = range.begin; j < range.end; j += P) {
-                    const T* const b = panel<NV>(part * panels_ + j / P) + k * P;
-                    for (ptrdiff_t i = 0, m, left = tiles; left > 0; i += m, --left) {
-                        m = ceil_div(rows - i, left);
-                        tile_of<MR, NV, T>(m, smaller(kc_max, K_ - k), InPlace<T>{a + i * lda + k, lda, 1}, b,
-                                           P, out, i, j, smaller(P, columns_ - j));
-                    }
-                }
+                for (ptrdiff_t j = range.begin; j < range.end; j += P)
+                    multiply_panel<NV, T>(rows, smaller(kc_max, K_ - k), InPlace<T>{a + k, lda, 1},
+                                          panel<NV>(part * panels_ + j / P) + k * P, P, out, j,
+                                          smaller(P, columns_ - j));
             }
     }
 };
