@@ -138,7 +138,7 @@ struct NarrowWalks {
             }
         const ptrdiff_t strips = ceil_div(outputs, rows);
         parallel_for(N * strips, [=, this, &weights](ptrdiff_t task) {
-            Scratch strip(C * plane * sizeof(T));
+            Scratch strip((C * plane + width) * sizeof(T));  // taps read on past the last plane
             const ptrdiff_t n = task / strips, o = task % strips * rows;
             load(strip.as<T>(), n, o);
             const T* packed = weights.as<T>();
