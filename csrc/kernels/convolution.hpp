@@ -3,10 +3,12 @@
 // x (N, H, W, C), w (R, S, C / groups, K), y (N, OH, OW, K). No kernel writes out the patches of x.
 #pragma once
 
+#include "activation.hpp"
 #include "convolution_direct.hpp"
 #include "convolution_narrow.hpp"
 #include "convolution_weights.hpp"
 #include "depthwise_weights.hpp"
+#include "linear.hpp"
 #include "winograd.hpp"
 
 namespace closedform::CF_ISA {
@@ -25,9 +27,26 @@ inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu, A
     for (ptrdiff_t i = 0; i < n; ++i) convolve_direct(walks[i], b, low);
 }
 
+// Whether a single window covers just the image: then y = x @ w + b is a dense layer, N rows of H W C
+// numbers. As a walk, dx would be k * k outputs under k * k taps, of which each output needs one.
+CF_INLINE bool is_dense(const Convolution& c) {
+    const auto covers = [](const Window& v) {
+        return v.out == 1 && v.pad == 0 && v.dilation == 1 && v.taps == v.in;
+    };
+    return c.groups == 1 && covers(c.h) && covers(c.w);
+}
+
+template <class T>
+inline void conv2d_dense(T* y, const T* x, const T* w, const T* b, const Convolution& c, bool clip) {
+    const ptrdiff_t D = c.h.in * c.w.in * c.C;
+    dense<T>(y, {x, D, 1}, {w, c.K, 1}, b, c.N, D, c.K);
+    if (clip) relu<T>(y, y, c.N * c.K, T(1), T(0));
+}
+
 template <class T>
 void conv2d(T* y, const T* x, const T* w, const T* b, Convolution c, Algorithm algorithm, bool relu) {
     if (is_depthwise(c)) return depthwise(y, x, w, b, c, relu);
+    if (is_dense(c)) return conv2d_dense(y, x, w, b, c, relu);
     for (ptrdiff_t g = 0; g < c.groups; ++g) {
         const Walk<T> walk = forward_walk(y, x, w, c, g);
         convolve(&walk, 1, b ? b + g * walk.K : nullptr, relu, algorithm);
@@ -51,6 +70,10 @@ void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c, 
 template <class T>
 void conv2d_backward(T* dx, T* dw, T* db, const T* dy, const T* x, const T* w, Convolution c,
                      Algorithm algorithm) {
+    if (is_dense(c)) {
+        const ptrdiff_t D = c.h.in * c.w.in * c.C;
+        return dense_backward<T>(dx, dw, db, {dy, c.K, 1}, {x, D, 1}, {w, c.K, 1}, c.N, D, c.K);
+    }
     if (dx) conv2d_backward_data<T>(dx, dy, w, c, algorithm);
     if (dw && is_depthwise(c)) return depthwise_backward_weights<T>(dw, db, dy, x, c);
     if (dw) return conv2d_backward_weights<T>(dw, db, dy, x, c);

@@ -16,6 +16,11 @@ CF_INLINE Range inside(ptrdiff_t first, ptrdiff_t n, ptrdiff_t in) {
     return {begin, larger(begin, smaller(n, in - first))};
 }
 
+// The least k >= 0 with first + k * step >= bound.
+CF_INLINE ptrdiff_t steps_to(ptrdiff_t bound, ptrdiff_t first, ptrdiff_t step) {
+    return first >= bound ? 0 : ceil_div(bound - first, step);
+}
+
 // One axis of the walk. Output o, tap t reads the input at first_in + o * stride + t * step, where outside of
 // [0, in) there are zeros, meets weight first_weight + t * weight_step, and goes to first_out + o * out_step.
 struct Axis {
@@ -28,6 +33,17 @@ struct Axis {
     ptrdiff_t span(ptrdiff_t outputs) const { return (outputs - 1) * stride + reach(); }
     bool padded() const { return first_in < 0 || first_in + span(out) > in; }
 };
+
+// The axis without the taps at either end that meet padding under every output; one tap stays.
+CF_INLINE Axis trimmed(Axis a) {
+    if (a.taps == 0) return a;
+    const ptrdiff_t begin = smaller(a.taps - 1, steps_to(0, a.first_in + (a.out - 1) * a.stride, a.step));
+    const ptrdiff_t end = smaller(a.taps, steps_to(a.in, a.first_in, a.step));
+    a.taps = larger(1, end - begin);
+    a.first_in += begin * a.step;
+    a.first_weight += begin * a.weight_step;
+    return a;
+}
 
 CF_INLINE Axis forward_axis(const Window& v) {
     return {v.in, v.out, v.taps, -v.pad, v.stride, v.dilation, 0, 1, 0, 1};
@@ -119,8 +135,8 @@ inline Walk<T> forward_walk(T* y, const T* x, const T* w, const Convolution& c, 
     return {c.N,
             c.C / c.groups,
             c.K / c.groups,
-            forward_axis(c.h),
-            forward_axis(c.w),
+            trimmed(forward_axis(c.h)),
+            trimmed(forward_axis(c.w)),
             group_of_input(x, c, g),
             group_of_weights(w, c, g),
             group_of_output(y, c, g)};
@@ -134,7 +150,7 @@ inline ptrdiff_t backward_walks(Walk<T>* walk, T* dx, const T* dy, const T* w, c
     ptrdiff_t n = 0;
     for (ptrdiff_t i = 0; i < phases(c.h); ++i)
         for (ptrdiff_t j = 0; j < phases(c.w); ++j) {
-            const Axis rows = backward_axis(c.h, i), columns = backward_axis(c.w, j);
+            const Axis rows = trimmed(backward_axis(c.h, i)), columns = trimmed(backward_axis(c.w, j));
             if (rows.taps && columns.taps)
                 walk[n++] = {c.N,
                              c.K / c.groups,

@@ -9,11 +9,6 @@
 namespace closedform::CF_ISA {
 namespace {
 
-// The least k >= 0 with first + k * step >= bound.
-CF_INLINE ptrdiff_t steps_to(ptrdiff_t bound, ptrdiff_t first, ptrdiff_t step) {
-    return first >= bound ? 0 : ceil_div(bound - first, step);
-}
-
 // The taps of output o that read inside the image.
 CF_INLINE Range taps_inside(const Axis& a, ptrdiff_t o) {
     const ptrdiff_t first = a.first_in + o * a.stride, end = smaller(a.taps, steps_to(a.in, first, a.step));

@@ -125,6 +125,13 @@ void check_table() {
         square(1, 30, 3, 33, 7, 2, 3),   square(5, 7, 64, 65, 3, 1, 1), square(2, 33, 33, 33, 3, 1, 1, 33),
     };
     for (const Convolution& c : several_blocks) Case<T>(c).check(Algorithm::direct);
+    const Window far{9, 8, 4, 1, 11, 16}, only_padding{1, 1, 2, 1, 4, 2}, plain{5, 5, 3, 1, 1, 1};
+    const Convolution padded[] = {
+        square(7, 5, 9, 18, 5, 1, 0),    square(2, 4, 6, 10, 4, 1, 0, 2),  // one window, over the image
+        {2, 10, 20, 1, far, plain},      {2, 20, 10, 1, plain, far},       // taps that meet padding alone
+        {1, 3, 4, 1, only_padding, far},
+    };
+    for (const Convolution& c : padded) Case<T>(c).check(Algorithm::direct);
 }
 
 // Few channels, and taps so far apart that reading on past the last row of a strip leaves its memory. From
@@ -140,8 +147,9 @@ void check_far_taps() {
 // The same bits for any number of threads, with fractions, whose sums do depend on their order.
 template <class T>
 void check_threads() {
-    for (const Convolution& c : {square(4, 28, 16, 24, 3, 1, 1), square(2, 56, 3, 32, 7, 2, 3),
-                                 square(2, 10, 160, 160, 3, 1, 1), square(4, 28, 32, 32, 3, 1, 1, 32)}) {
+    for (const Convolution& c :
+         {square(4, 28, 16, 24, 3, 1, 1), square(2, 56, 3, 32, 7, 2, 3), square(2, 10, 160, 160, 3, 1, 1),
+          square(30, 6, 20, 50, 6, 1, 0), square(4, 28, 32, 32, 3, 1, 1, 32)}) {
         Case<T> one(c);
         one.x = fractions<T>(one.x.n), one.w = fractions<T>(one.w.n), one.dy = fractions<T>(one.dy.n);
         Array<T> y(0), dx(0), dw(0), db(0);
