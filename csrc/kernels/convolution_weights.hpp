@@ -31,44 +31,58 @@ inline constexpr ptrdiff_t panel_bytes = 16 << 10;   // of a panel of x
 inline constexpr ptrdiff_t partial_bytes = 4 << 20;  // of partial sums of dw, in all
 inline constexpr ptrdiff_t merged_channels = 16;  // up to here a panel is one pixel, and its rows are (s, c)
 
+// Where sums of products go: rows of dw lie `row` apart; db is null if it is not wanted.
+template <class T>
+struct WeightSums {
+    T *dw, *db;
+    ptrdiff_t row;
+};
+
 // The gradient of one group. A task has a range of panels of x, and a chunk of the rows of y whose sums go to
 // a slot of its own: slots are added in order, so the bits do not depend on the number of threads.
 template <class T>
 struct WeightGradient {
     static constexpr ptrdiff_t NR = tile_columns<T>, MR = tile_rows;
     ptrdiff_t N, C, K;
-    Axis h, w;
+    Axis h, w;  // with the taps that meet pixels
+    ptrdiff_t all_taps_w;
     Images<const T> x, dy;
-    ptrdiff_t dw_row;  // distance of dw's rows: K of all groups
     bool merged;
     ptrdiff_t panel, panels;  // channels in a panel of x, and their number
-    ptrdiff_t rows, columns;  // of y in a strip, of x in a strip
+    ptrdiff_t columns, rows;  // of x in a strip, of y in a strip
     ptrdiff_t chunk_rows, chunks, range_panels, ranges;
 
     WeightGradient(const Convolution& c, const T* x_, const T* dy_, ptrdiff_t g)
         : N(c.N),
           C(c.C / c.groups),
           K(c.K / c.groups),
-          h(forward_axis(c.h)),
-          w(forward_axis(c.w)),
+          h(trimmed(forward_axis(c.h))),
+          w(trimmed(forward_axis(c.w))),
+          all_taps_w(c.w.taps),
           x(group_of_input(x_, c, g)),
-          dy(group_of_output(dy_, c, g)),
-          dw_row(c.K) {
+          dy(group_of_output(dy_, c, g)) {
         merged = C <= merged_channels && w.step == 1;
         panel = merged ? C : MR;
         panels = ceil_div(C, panel);
         columns = w.span(w.out);
-        rows = larger(1, smaller(block_pixels / w.out,
-                                 panel_bytes / (h.stride * columns * panel * ptrdiff_t(sizeof(T)))));
-        const ptrdiff_t total = N * h.out, size = h.taps * w.taps * C * K;
-        const ptrdiff_t tasks = smaller(16, 1 + 2 * total * w.out * size / (4 * task_flops));
-        chunks = smaller(ceil_div(total, rows),
-                         smaller(tasks, larger(1, partial_bytes / (size * ptrdiff_t(sizeof(T))))));
-        chunk_rows = ceil_div(total, chunks);
+        constexpr ptrdiff_t item = sizeof(T);
+        const ptrdiff_t total = N * h.out, flops = 2 * total * w.out * h.taps * w.taps * C * K;
+        const ptrdiff_t tasks = smaller(16, 1 + flops / (4 * task_flops));
+        const ptrdiff_t row_bytes = h.stride * columns * panel * item;
+        const ptrdiff_t most_rows = larger(1, smaller(block_pixels / w.out, panel_bytes / row_bytes));
+        const ptrdiff_t dw_bytes = c.h.taps * c.w.taps * C * K * item;
+        const ptrdiff_t most_chunks =
+            smaller(ceil_div(total, most_rows), larger(1, partial_bytes / dw_bytes));
+        chunk_rows = ceil_div(total, smaller(tasks, most_chunks));
         chunks = ceil_div(total, chunk_rows);
+        rows = ceil_div(chunk_rows, ceil_div(chunk_rows, most_rows));
         range_panels = ceil_div(panels, smaller(panels, ceil_div(tasks, chunks)));
         ranges = ceil_div(panels, range_panels);
-        rows = ceil_div(chunk_rows, ceil_div(chunk_rows, rows));
+    }
+
+    // Row of dw of tap (r, s) and channel c.
+    ptrdiff_t dw_row(ptrdiff_t r, ptrdiff_t s, ptrdiff_t c) const {
+        return ((h.first_weight + r) * all_taps_w + w.first_weight + s) * C + c;
     }
 
     ptrdiff_t images() const { return smaller(N, rows / h.out + 2); }  // that a strip can touch
@@ -127,15 +141,16 @@ struct WeightGradient {
             for (ptrdiff_t s = 0; s < taps; ++s) {
                 const T* tap = strip + (r * h.step * columns + s * w.step) * panel;
                 for (ptrdiff_t i = 0; i < length; i += m)
-                    tile_of<tile_rows, tile_vectors, T>(
-                        smaller(m, length - i), count, WindowRows<T>{tap + i, offsets}, b, NR, out,
-                        (r * w.taps + s) * C + p * panel + i, j, smaller(NR, K - j));
+                    tile_of<tile_rows, tile_vectors, T>(smaller(m, length - i), count,
+                                                        WindowRows<T>{tap + i, offsets}, b, NR, out,
+                                                        dw_row(r, s, p * panel + i), j, smaller(NR, K - j));
             }
     }
 
-    // The rows [t0, t1) of y and the panels [p0, p1) of x: their share of dw and, with the first panel, of
-    // db.
-    void task(T* dw, T* db, ptrdiff_t t0, ptrdiff_t t1, ptrdiff_t p0, ptrdiff_t p1) const {
+    // A chunk's rows of y and a range's panels of x: their share of dw and, with the first panel, of db.
+    void task(const WeightSums<T>& sums, ptrdiff_t chunk, ptrdiff_t range) const {
+        const ptrdiff_t t0 = chunk * chunk_rows, t1 = smaller(N * h.out, t0 + chunk_rows);
+        const ptrdiff_t p0 = range * range_panels, p1 = smaller(panels, p0 + range_panels);
         const ptrdiff_t size = strip_rows() * columns * panel, pixels = rows * w.out;
         Scratch x_strip((p1 - p0) * size * sizeof(T)), dy_panel(block_pixels * NR * sizeof(T)),
             where(pixels * sizeof(ptrdiff_t));
@@ -151,11 +166,11 @@ struct WeightGradient {
                     pack_panel<NR, T>(kc, n, {dy.p + (t * w.out + q) * dy.pixel + j, dy.pixel, 1}, b);
                     for (ptrdiff_t p = p0; p < p1; ++p)
                         multiply(strip + (p - p0) * size, offsets + q, kc, b,
-                                 {dw, dw_row, {nullptr}, first, true}, p, j);
-                    if (db && p0 == 0)
+                                 {sums.dw, sums.row, {nullptr}, first, true}, p, j);
+                    if (sums.db && p0 == 0)
                         tile_of<1, tile_vectors, T>(1, kc, Ones<T>{}, b, NR,
-                                                    Output<T, AddBias<T>>{db, 0, {nullptr}, first, true}, 0,
-                                                    j, n);
+                                                    Output<T, AddBias<T>>{sums.db, 0, {nullptr}, first, true},
+                                                    0, j, n);
                 }
         }
     }
@@ -180,27 +195,25 @@ inline void add_slots(T* sum, ptrdiff_t sum_row, const T* slots, ptrdiff_t slot,
 // dw and, unless it is null, db.
 template <class T>
 void conv2d_backward_weights(T* dw, T* db, const T* dy, const T* x, const Convolution& c) {
+    const ptrdiff_t K = c.K / c.groups, R = c.h.taps * c.w.taps * (c.C / c.groups), slot = (R + 1) * K;
     for (ptrdiff_t g = 0; g < c.groups; ++g) {
-        WeightGradient<T> gradient(c, x, dy, g);
-        const ptrdiff_t K = gradient.K, R = c.h.taps * c.w.taps * gradient.C, slot = (R + 1) * K;
+        const WeightGradient<T> gradient(c, x, dy, g);
+        const bool all_taps = gradient.h.taps * gradient.w.taps == c.h.taps * c.w.taps;
+        const WeightSums<T> total{dw + g * K, db ? db + g * K : nullptr, c.K};
         const ptrdiff_t chunks = gradient.chunks;
-        T *const dw_g = dw + g * K, *const db_g = db ? db + g * K : nullptr;
         Scratch partial(chunks > 1 ? chunks * slot * sizeof(T) : 0);
         T* const slots = partial.as<T>();
-        if (chunks > 1) gradient.dw_row = K;
+        if (!all_taps && g == 0) __builtin_memset(dw, 0, R * c.K * sizeof(T));
+        if (!all_taps && chunks > 1) __builtin_memset(slots, 0, chunks * slot * sizeof(T));
         parallel_for(chunks * gradient.ranges, [=, &gradient](ptrdiff_t task) {
-            const ptrdiff_t chunk = task / gradient.ranges, range = task % gradient.ranges;
-            const ptrdiff_t t0 = chunk * gradient.chunk_rows, p0 = range * gradient.range_panels;
-            T* const out = chunks > 1 ? slots + chunk * slot : dw_g;
-            gradient.task(out,
-                          !db          ? nullptr
-                          : chunks > 1 ? out + R * K
-                                       : db_g,
-                          t0, smaller(c.N * c.h.out, t0 + gradient.chunk_rows), p0,
-                          smaller(gradient.panels, p0 + gradient.range_panels));
+            const ptrdiff_t chunk = task / gradient.ranges;
+            T* const own = slots + chunk * slot;
+            gradient.task(chunks == 1 ? total : WeightSums<T>{own, db ? own + R * K : nullptr, K}, chunk,
+                          task % gradient.ranges);
         });
-        if (chunks > 1) add_slots(dw_g, c.K, slots, slot, chunks, R, K);
-        if (chunks > 1 && db) add_slots(db_g, c.K, slots + R * K, slot, chunks, 1, K);
+        if (chunks == 1) continue;
+        add_slots(total.dw, c.K, slots, slot, chunks, R, K);
+        if (db) add_slots(total.db, c.K, slots + R * K, slot, chunks, 1, K);
     }
 }
 
