@@ -78,6 +78,13 @@ inline void pack_panel(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict pane
         for (; k + W <= K; k += W)
             for (ptrdiff_t j = 0; j < P; j += W)
                 transpose_block<T>(src.p + k + j * src.column, src.column, panel + k * P + j, P);
+    } else if (P % W == 0 && src.column == 1) {  // whole vectors, as long as they end inside the matrix
+        T inside[P];
+        for (ptrdiff_t j = 0; j < P; ++j) inside[j] = T(j < n);
+        for (; (K - 1 - k) * src.row + n >= P; ++k)
+            for (ptrdiff_t j = 0; j < P; j += W)
+                store<T>(panel + k * P + j,
+                         select(load<T>(inside + j) > Vec<T>{}, load<T>(src.p + k * src.row + j), Vec<T>{}));
     }
     for (; k < K; ++k)
         for (ptrdiff_t j = 0; j < P; ++j)
