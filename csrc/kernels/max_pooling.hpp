@@ -122,19 +122,17 @@ template <class T>
 inline void max_pool_windows(T* y, int64_t* argmax, const T* x, const Pooling& p, ptrdiff_t first,
                              ptrdiff_t end) {
     using I = typename vector_traits<T>::integer;
-    struct Tap {
-        ptrdiff_t offset;  // of what it meets, from the lane
-        I pixel;           // its number, from that of the lane's column
-    };
     constexpr ptrdiff_t L = lanes<T>;
     const ptrdiff_t W = p.w.in, C = p.C, used = p.w.out * C;
     const SpreadRow spread(p.w, C);
     const ptrdiff_t size = spread.size() + L, slots = smaller(p.h.taps, p.h.in);
     const Scratch row_memory(slots * size * sizeof(T)), column_memory((used + L) * sizeof(I)),
-        tap_memory(slots * p.w.taps * sizeof(Tap));
+        start_memory(slots * sizeof(ptrdiff_t)), tap_memory(p.w.taps * sizeof(ptrdiff_t));
     T* const rows = row_memory.as<T>();
     I* const columns = column_memory.as<I>();  // of tap 0, it may be padding
     for (ptrdiff_t k = 0; k < used + L; ++k) columns[k] = I(k / C * p.w.stride - p.w.pad);
+    ptrdiff_t *const starts = start_memory.as<ptrdiff_t>(), *const taps = tap_memory.as<ptrdiff_t>();
+    for (ptrdiff_t t = 0; t < p.w.taps; ++t) taps[t] = spread.offset(t);
 
     ptrdiff_t filled = 0;  // rows of the image that have been spread
     for (ptrdiff_t r = first; r < end; ++r) {
@@ -144,18 +142,25 @@ inline void max_pool_windows(T* y, int64_t* argmax, const T* x, const Pooling& p
         for (ptrdiff_t k = larger(h.begin, filled); k < h.end; ++k)
             spread.fill(rows + k % slots * size, image + k * W * C, -T(__builtin_inff()));
         filled = h.end;
-        Tap* const taps = tap_memory.as<Tap>();
-        ptrdiff_t n = 0;
-        for (ptrdiff_t k = h.begin; k < h.end; ++k)
-            for (ptrdiff_t t = 0; t < p.w.taps; ++t, ++n)
-                taps[n] = {k % slots * size + spread.offset(t), I(k * W + t)};
+        for (ptrdiff_t k = h.begin; k < h.end; ++k) starts[k - h.begin] = k % slots * size;
 
         for (ptrdiff_t j = 0; j < used; j += L) {
             const Int<T> column = as_int<T>(load<T>(reinterpret_cast<const T*>(columns + j)));
+            // The other taps meet padding in every lane.
+            const ptrdiff_t t0 = larger(0, -columns[j + L - 1]), t1 = smaller(p.w.taps, W - columns[j]);
             Best<T> best{splat(-T(__builtin_inff())), max(column, Int<T>{}) + pixel_number<T>(h.begin * W)};
-            ptrdiff_t k = 0;
-            do best.meet(load<T>(rows + taps[k].offset + j), column + splat_int<T>(taps[k].pixel));
-            while (++k < n);
+            Int<T> first_pixel = column + pixel_number<T>(h.begin * W + t0);
+            const ptrdiff_t* start = starts;
+            do {
+                const T* const row = rows + *start + j;
+                Int<T> pixel = first_pixel;
+                const ptrdiff_t* tap = taps + t0;
+                do {
+                    best.meet(load<T>(row + *tap), pixel);
+                    pixel += 1;
+                } while (++tap != taps + t1);
+                first_pixel += I(W);
+            } while (++start != starts + h.end - h.begin);
             best.put_some(y + r * used + j, argmax + r * used + j, used - j);
         }
     }
