@@ -136,6 +136,11 @@ class Output {
     T* data_;
 };
 
+// Entry i of `out`, a tuple of arrays to write to, or None where there is none.
+inline py::object given(const py::object& out, int i) {
+    return out.is_none() ? py::none() : py::object(out[py::int_(i)]);
+}
+
 // One family, one file; module.cpp calls them in turn.
 void bind_linear(py::module_& m);
 void bind_convolution(py::module_& m);

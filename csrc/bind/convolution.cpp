@@ -7,6 +7,10 @@
 namespace closedform::bind {
 namespace {
 
+// The largest image with all its padding that a convolution may span, in elements: no product overflows, and
+// no machine has the memory.
+constexpr double most_elements = 1e14;
+
 // The numbers of a convolution of x by w, if they are those of the arrays.
 Convolution convolution(const py::array& x, const py::array& w, const py::tuple& height,
                         const py::tuple& width, py::ssize_t groups) {
@@ -19,7 +23,7 @@ Convolution convolution(const py::array& x, const py::array& w, const py::tuple&
     const auto span = [](const Window& v) {
         return double(v.out - 1) * double(v.stride) + double(v.taps - 1) * double(v.dilation) + 1;
     };
-    if (span(c.h) * span(c.w) * double(c.C) > 1e14) throw std::bad_alloc();  // an image with all its padding
+    if (span(c.h) * span(c.w) * double(c.C) > most_elements) throw std::bad_alloc();
     return c;
 }
 
@@ -62,11 +66,10 @@ py::tuple conv2d_backward(const py::array& dy, const py::array& x, const py::arr
         const Convolution c = convolution(x, w, height, width, groups);
         const Algorithm how = algorithm(chosen);
         require(shape_of(dy) == Shape{c.N, c.h.out, c.w.out, c.K}, "conv2d_backward: dy");
-        const auto given = [&](int i) { return out.is_none() ? py::none() : py::object(out[py::int_(i)]); };
         std::optional<Output<T>> dx, dw, db;
-        if (needs_x) dx.emplace(shape_of(x), given(0));
-        if (needs_w) dw.emplace(shape_of(w), given(1));
-        if (needs_b) db.emplace(Shape{c.K}, given(2));
+        if (needs_x) dx.emplace(shape_of(x), given(out, 0));
+        if (needs_w) dw.emplace(shape_of(w), given(out, 1));
+        if (needs_b) db.emplace(Shape{c.K}, given(out, 2));
         const ImageInput<T> upstream(dy), images(x);
         const Input<T> filters(w);
         const auto data = [](std::optional<Output<T>>& g) { return g ? g->data() : nullptr; };

@@ -29,11 +29,10 @@ py::tuple dense_backward(const py::array& dy, const py::array& x, const py::arra
         require(x.ndim() >= 1 && w.ndim() == 2 && x.shape(x.ndim() - 1) == w.shape(0),
                 "dense_backward: shapes");
         const py::ssize_t D = w.shape(0), H = w.shape(1), N = product(x.shape(), x.shape() + x.ndim() - 1);
-        const auto given = [&](int i) { return out.is_none() ? py::none() : py::object(out[py::int_(i)]); };
         std::optional<Output<T>> dx, dw, db;
-        if (needs_x) dx.emplace(shape_of(x), given(0));
-        if (needs_w) dw.emplace(Shape{D, H}, given(1));
-        if (needs_b) db.emplace(Shape{H}, given(2));
+        if (needs_x) dx.emplace(shape_of(x), given(out, 0));
+        if (needs_w) dw.emplace(Shape{D, H}, given(out, 1));
+        if (needs_b) db.emplace(Shape{H}, given(out, 2));
         const MatrixInput<T> dym(dy, N, H), xm(x, N, D), wm(w, D, H);
         {
             const Unlocked unlocked;

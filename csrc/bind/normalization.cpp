@@ -41,8 +41,8 @@ py::tuple batchnorm_backward(const py::array& dy, const py::array& x, const py::
                              const py::array& rstd, const py::array& gamma, const py::object& out) {
     return dispatch(x, [&]<class T>(T) {
         const Channels size(x);
-        const auto given = [&](int i) { return out.is_none() ? py::none() : py::object(out[py::int_(i)]); };
-        Output<T> dx(shape_of(x), given(0)), dgamma({size.C}, given(1)), dbeta({size.C}, given(2));
+        Output<T> dx(shape_of(x), given(out, 0)), dgamma({size.C}, given(out, 1)),
+            dbeta({size.C}, given(out, 2));
         const Input<T> dys(dy), xs(x), means = per_channel<T>(mean, size), rstds = per_channel<T>(rstd, size),
                                        gammas = per_channel<T>(gamma, size);
         require(dys.size() == xs.size(), "dy and x differ in shape");

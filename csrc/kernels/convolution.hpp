@@ -14,7 +14,8 @@
 namespace closedform::CF_ISA {
 namespace {
 
-// The walks that share x: one, or the phases of backward-data.
+// The walks that share x: one, or the phases of backward-data. Where Winograd's algorithm does not apply, as
+// to a walk whose outer taps meet padding alone, the sum is direct, whatever `algorithm` says.
 template <class T>
 inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu, Algorithm algorithm) {
     const T low = relu ? T(0) : -T(__builtin_huge_val());
@@ -62,8 +63,10 @@ void conv2d_backward_data(T* dx, const T* dy, const T* w, const Convolution& c, 
     if (!covered) __builtin_memset(dx, 0, c.N * c.h.in * c.w.in * c.C * sizeof(T));
     Scratch list(phases(c.h) * phases(c.w) * sizeof(Walk<T>));
     Walk<T>* const walks = list.as<Walk<T>>();
-    for (ptrdiff_t g = 0; g < c.groups; ++g)
-        convolve<T>(walks, backward_walks(walks, dx, dy, w, c, g), nullptr, false, algorithm);
+    for (ptrdiff_t g = 0; g < c.groups; ++g) {
+        const ptrdiff_t n = backward_walks(walks, dx, dy, w, c, g);
+        convolve<T>(walks, n, nullptr, false, algorithm);
+    }
 }
 
 // dx, dw, db: null for a gradient that is not wanted.
