@@ -10,6 +10,7 @@
 #include "kernels/lstm.hpp"
 #include "kernels/max_pooling.hpp"
 #include "kernels/measure.hpp"
+#include "kernels/mixture.hpp"
 #include "kernels/moments.hpp"
 #include "kernels/normalization.hpp"
 #include "kernels/optimizer.hpp"
@@ -75,6 +76,8 @@ constexpr Kernels<T> make_kernels() {
     k.sgd_update = sgd_update<T>;
     k.adam_update = adam_update<T>;
     k.covariance = covariance<T>;
+    k.gmm_sums = gmm_sums<T>;
+    k.gmm_e_step = gmm_e_step<T>;
     k.first_outside = first_outside<T>;
     k.fma_rounds = fma_rounds<T>;
     return k;

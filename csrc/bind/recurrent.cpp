@@ -65,10 +65,6 @@ struct Layer {
     }
 };
 
-py::object given(const py::object& out, int i) {
-    return out.is_none() ? py::none() : py::object(out[py::int_(i)]);
-}
-
 py::tuple rnn(const py::array& x, const py::array& w_x, const py::array& w_h, const py::object& b,
               const py::object& h0, const py::object& lengths, bool relu, bool reverse) {
     return dispatch(x, [&]<class T>(T) {

@@ -63,6 +63,20 @@ struct Recurrence {
     bool reverse;  // time runs backwards
 };
 
+// What the covariances of a mixture share.
+enum class CovarianceType { full, tied, diag, spherical };
+
+// K Gaussians in D dimensions, in float64 whatever the samples are. precisions_cholesky: of the inverse
+// covariances, upper triangular; full (K, D, D), tied (D, D), diag (K, D), spherical (K,).
+struct Mixture {
+    ptrdiff_t D, K;
+    CovarianceType type;
+    const double* offset;  // (K,) the log of weight_k density_k at the mean
+    const double* means;   // (K, D)
+    const double* precisions_cholesky;
+    const double* centre;  // (D,) near the samples' mean: tied covariances are summed about it
+};
+
 template <class T>
 struct Kernels {
     // linear
@@ -137,6 +151,12 @@ struct Kernels {
     void (*adam_update)(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam options);
     // moments: mean (D,) and cov (D, D), the centred cross-products of x (N, D) over `divisor`
     void (*covariance)(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor);
+    // mixture: `sums` [1 + K + K D + size of the precisions] gains those of the log-likelihoods of N samples,
+    // and of r, r z and r z z^T, z = x - mean: r are `responsibilities` (N, K), or the mixture's, times
+    // `weights` (N,)
+    void (*gmm_sums)(double* sums, const T* x, const T* responsibilities, const double* weights, ptrdiff_t N,
+                     Mixture m);
+    void (*gmm_e_step)(T* log_likelihood, T* responsibilities, const T* x, ptrdiff_t N, Mixture m);
     // checks of values: the first index outside [low, high] (NaN is inside: it propagates), or -1
     ptrdiff_t (*first_outside)(const T* x, ptrdiff_t n, T low, T high);
     // the machine's limit: multiply-adds in registers, as many as `rounds` says; returns their number of
