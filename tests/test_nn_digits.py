@@ -117,13 +117,33 @@ def test_missing_packages(capsys, monkeypatch):
     assert shown == 'closedform train needs scikit-learn: pip install "closedform[train]"\n'
 
 
-def test_a_path_that_cannot_be_written(capsys, tmp_path):
-    assert train.run(arguments("--epochs", "0", "--save", str(tmp_path / "none" / "m"))) == 1
-    assert "closedform train: --save: " in capsys.readouterr().err
+@pytest.mark.parametrize("path", ["none/m", "."])
+def test_a_path_that_cannot_be_written_is_refused_before_training(path, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(digits, "train_digits", lambda *args, **options: pytest.fail("trained"))
+    assert train.run(arguments("--save", str(tmp_path / path))) == 1
+    assert re.match(r"closedform train: --save: .*director", capsys.readouterr().err)
+
+
+@pytest.mark.filterwarnings("ignore:the loss of epoch")
+def test_json_of_a_training_that_diverges(capsys):
+    assert train.run(arguments("--json", "--no-compare", "--epochs", "2", "--lr", "1e30")) == 0
+    report = json.loads(capsys.readouterr().out, parse_constant=lambda name: pytest.fail(name))
+    assert report["history"]["loss"][-1] is None
 
 
 @pytest.mark.parametrize(
-    "option", ["--epochs=-1", "--batch-size=0", "--seed=x", "--backend=gpu", "--model=rnn"]
+    "option",
+    [
+        "--epochs=-1",
+        "--batch-size=0",
+        "--seed=x",
+        "--seed=99999999999",
+        "--lr=nan",
+        "--lr=-1",
+        "--lr=inf",
+        "--backend=gpu",
+        "--model=rnn",
+    ],
 )
 def test_bad_options(option, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from closedform import get_backend, get_num_threads, nn, use_backend
 
-from .options import add_common, at_least, missing_packages, saved, say, shows_bar
+from .. import print_json
+from .options import (
+    add_common,
+    at_least,
+    missing_packages,
+    positive,
+    saved,
+    say,
+    shows_bar,
+    writable,
+)
 
 SUMMARY = "1797 handwritten digits of 8 x 8 pixels, from scikit-learn"
 DESCRIPTION = "Train a network on three quarters of the handwritten digits, and test it on the others."
@@ -51,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=MODELS, default="mlp", help="dense or convolutional (%(default)s)")
     parser.add_argument("--epochs", type=at_least(0), help=f"times over the data ({_defaults('epochs')})")
     parser.add_argument("--batch-size", type=at_least(1), default=32, help="samples a step (%(default)s)")
-    parser.add_argument("--lr", type=float, help=f"learning rate ({_defaults('lr')})")
-    parser.add_argument("--seed", type=at_least(0), default=0, help="of split, weights, order (%(default)s)")
+    parser.add_argument("--lr", type=positive, help=f"learning rate ({_defaults('lr')})")
+    parser.add_argument(
+        "--seed", type=at_least(0, 2**32 - 1), default=0, help="of split, weights, order (%(default)s)"
+    )
     parser.add_argument(
         "--no-compare", action="store_true", help="do not time an epoch on the other backend as well"
     )
@@ -63,13 +74,18 @@ def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit status: 0, 1 if --save failed, 2 if a package is missing."""
     if missing_packages("sklearn", *(["safetensors"] if args.save else [])):
         return 2
+    if args.save and not writable(args.save):  # before training, not after it
+        return 1
     with use_backend(args.backend) if args.backend else contextlib.nullcontext():
         report, model = train_digits(args, quiet=args.json)
     if args.save:
         if not saved(model, args.save):
             return 1
         report["saved"] = args.save
-    print(json.dumps(report) if args.json else _summary(report))
+    if args.json:
+        print_json(report)
+    else:
+        print(_summary(report))
     return 0
 
 

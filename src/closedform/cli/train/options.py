@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import os
 import sys
 from typing import Any
 
@@ -29,6 +30,21 @@ def missing_packages(*names: str) -> bool:
         shown = ", ".join("scikit-learn" if name == "sklearn" else name for name in missing)
         print(f'closedform train needs {shown}: pip install "closedform[train]"', file=sys.stderr)
     return bool(missing)
+
+
+def writable(path: str) -> bool:
+    """False, and why on standard error, if it can be seen beforehand that no file can be written there."""
+    directory = os.path.dirname(path) or "."
+    problem = None
+    if not os.path.isdir(directory):
+        problem = f"there is no directory {directory!r}"
+    elif os.path.isdir(path):
+        problem = f"{path!r} is a directory"
+    elif not os.access(directory, os.W_OK):
+        problem = f"the directory {directory!r} is not writable"
+    if problem:
+        print(f"closedform train: --save: {problem}", file=sys.stderr)
+    return problem is None
 
 
 def saved(model: nn.Layer, path: str) -> bool:
@@ -56,12 +72,14 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
-def at_least(low: int) -> Any:
-    """The type of an option: an integer, `low` or more."""
+def at_least(low: int, high: int | None = None) -> Any:
+    """The type of an option: an integer, `low` or more, and at most `high`."""
 
     def parse(text: str) -> int:
         if (value := int(text)) < low:
             raise argparse.ArgumentTypeError(f"expected an integer >= {low}; got {value}")
+        if high is not None and value > high:
+            raise argparse.ArgumentTypeError(f"expected an integer <= {high}; got {value}")
         return value
 
     parse.__name__ = "integer"  # argparse names it in its message

@@ -13,7 +13,7 @@ from .. import print_json
 from ..characters import Size, network
 from . import corpus
 from .language import Trainer, bits_per_character, generate
-from .options import add_common, at_least, missing_packages, positive, saved, share
+from .options import add_common, at_least, missing_packages, positive, saved, share, writable
 
 SUMMARY = "the language reference of Python, from its own help(), character by character"
 DESCRIPTION = (
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit status: 0, 1 if --save failed, 2 if a package is missing."""
     if missing_packages(*(["safetensors"] if args.save else [])):
         return 2
+    if args.save and not writable(args.save):  # before training, not after it
+        return 1
     try:
         data = corpus.load()
     except ImportError:
