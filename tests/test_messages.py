@@ -6,6 +6,7 @@ import pytest
 import closedform as cf
 from test_junk import HUGE, P, X, right, stride_zero
 
+IMAGES = np.zeros((2, 5, 6, 3))
 WRONG = [
     ("dense", {"x": np.zeros((3, 5))}, ValueError, "w"),
     ("dense", {"b": np.zeros(5)}, ValueError, "b"),
@@ -42,6 +43,8 @@ WRONG = [
     ("conv2d", {"padding": -1}, ValueError, "padding"),
     ("conv2d", {"padding": ((1, 1), 1.5)}, TypeError, "padding"),
     ("conv2d", {"padding": ((1, 1), (1, 1), (1, 1))}, ValueError, "padding"),
+    ("conv2d", {"padding": ((1, 2), 3)}, TypeError, "padding"),
+    ("conv2d", {"padding": (3, (1, 2))}, TypeError, "padding"),
     ("conv2d", {"padding": "SAME"}, ValueError, "padding"),
     ("conv2d", {"padding": "same", "stride": (1, 2)}, ValueError, "padding"),
     ("conv2d", {"groups": 3}, ValueError, "groups"),
@@ -69,6 +72,9 @@ WRONG = [
     ("max_pool2d", {"padding": 3}, ValueError, "padding"),
     ("max_pool2d", {"padding": "same"}, ValueError, "padding"),
     ("max_pool2d", {"size": 9, "stride": 1}, ValueError, "x"),
+    ("max_pool2d", {"x": IMAGES, "size": (6, 2), "stride": 3, "padding": 0}, ValueError, "x"),
+    ("max_pool2d", {"x": IMAGES, "size": (2, 9), "stride": 3, "padding": (0, 1)}, ValueError, "x"),
+    ("avg_pool2d", {"x": IMAGES, "size": (2, 9), "stride": 3, "padding": (0, 1)}, ValueError, "x"),
     ("max_pool2d_backward", {"trace": (X, X, (3, 4))}, TypeError, "trace"),
     ("max_pool2d_backward", {"dy": np.ones((2, 3, 2, 2))}, ValueError, "dy"),
     ("avg_pool2d_backward", {"x_shape": (2, 4, 6)}, ValueError, "x_shape"),

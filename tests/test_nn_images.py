@@ -360,7 +360,7 @@ def test_errors_name_the_layer_and_the_argument(training):
     expect(r"layer 0, Conv2d: x: expected images with room", (1, 1, 1, 3), conv)
     expect(r"layer 1, MaxPool2d: x: expected shape \(N, H, W, C\)", (2, 3), nn.ReLU(), nn.MaxPool2d(2))
     expect(r"layer 0, AvgPool2d: x: expected images with room", (1, 1, 1, 3), nn.AvgPool2d(4, stride=1))
-    expect(r"layer 0, MaxPool2d: padding: expected less than", (1, 4, 4, 3), nn.MaxPool2d(2, padding=2))
+    expect(r"layer 0, MaxPool2d: x: expected images with room", (1, 1, 4, 3), nn.MaxPool2d(2))
 
 
 @pytest.mark.parametrize(
@@ -379,6 +379,7 @@ def test_errors_name_the_layer_and_the_argument(training):
         (lambda: nn.Conv2d(3, 2, 3, init="magic"), ValueError, "init: expected one of"),
         (lambda: nn.Conv2d(3, 2, 3, dtype="int8"), TypeError, "dtype: expected float32 or float64"),
         (lambda: nn.MaxPool2d(0), ValueError, "size: expected integers in"),
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "padding: expected less than the window's size"),
         (lambda: nn.AvgPool2d(2, stride=1.5), TypeError, "stride: expected an integer"),
     ],
 )

@@ -62,7 +62,9 @@ def as_padding(value: Any, taps: Pair, stride: Pair, dilation: Pair) -> tuple[Pa
     """((top, bottom), (left, right)), from that, (height, width), one integer, "same" or "valid"."""
     if isinstance(value, str):
         return _named_padding(value, taps, stride, dilation)
-    if _is_sequence(value) and len(value) == 2 and _is_sequence(value[0]):
+    if _is_sequence(value) and len(value) == 2 and any(_is_sequence(sides) for sides in value):
+        if not all(_is_sequence(sides) for sides in value):
+            raise TypeError(f"padding: expected ((top, bottom), (left, right)) or integers; got {value!r}")
         rows, columns = (as_pair("padding", sides, 0) for sides in value)
         return rows, columns
     height, width = as_pair("padding", value, 0)
@@ -89,12 +91,13 @@ def windows(
     dilation: Any = 1,
     window: str,
     images: str = "x",
+    least: int = 0,
 ) -> tuple[Window, Window]:
     """The axes of height and width of images (N, H, W, C) under windows of `taps` = (height, width) ≥ 1.
 
     n' = ⌊(n + before + after − dilation · (taps − 1) − 1) / stride⌋ + 1 windows fit on an axis. None is an empty
-    output; less than none is a ValueError, in which `window` tells what slides, such as "w (3, 3, 8, 16)", and `images`
-    is the argument whose shape it is.
+    output; less than `least` is a ValueError, in which `window` tells what slides, such as "w (3, 3, 8, 16)", and
+    `images` is the argument whose shape it is.
     """
     stride, dilation = as_pair("stride", stride, 1), as_pair("dilation", dilation, 1)
     padding = as_padding(padding, taps, stride, dilation)
@@ -106,7 +109,7 @@ def windows(
         )
     h = _axis(x_shape[1], taps[0], stride[0], dilation[0], top, bottom)
     w = _axis(x_shape[2], taps[1], stride[1], dilation[1], left, right)
-    if h.n_out < 0 or w.n_out < 0:
+    if h.n_out < least or w.n_out < least:
         raise ValueError(
             f"{images}: expected images with room for the window; got shape {x_shape}, which with {window}, "
             f"stride {stride}, padding {padding} and dilation {dilation} makes an output of {h.n_out} by {w.n_out}"

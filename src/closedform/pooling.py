@@ -11,7 +11,7 @@ from . import _kernels, reference
 from ._backend import using_reference
 from ._results import Array, MaxPool2d
 from ._validate import as_floats, check_out, expect_shape
-from ._windows import LIMIT, Padding, Sides, Window, as_padding, as_pair, as_shape, windows
+from ._windows import LIMIT, Padding, Pair, Sides, Window, as_padding, as_pair, as_shape, windows
 
 
 def max_pool2d(
@@ -43,7 +43,7 @@ def max_pool2d(
 
     Raises
     ------
-    ValueError, TypeError : no images, a window that does not fit, padding as large as the window
+    ValueError, TypeError : no images, a window larger than the padded image, padding as large as the window
 
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 9.3.
 
@@ -124,7 +124,7 @@ def avg_pool2d(
 
     Raises
     ------
-    ValueError, TypeError : no images, a window that does not fit, padding as large as the window
+    ValueError, TypeError : no images, a window larger than the padded image, padding as large as the window
 
     Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 9.3.
 
@@ -179,6 +179,12 @@ def avg_pool2d_backward(
     return _kernels.avg_pool2d_backward(dy, h, v, out)
 
 
+def expect_pixels_under(taps: Pair, padding: tuple[Pair, Pair]) -> None:
+    """Every window meets a pixel, if there are any: `padding` is smaller than the window."""
+    if max(padding[0]) >= taps[0] or max(padding[1]) >= taps[1]:
+        raise ValueError(f"padding: expected less than the window's size {taps} on each side; got {padding}")
+
+
 def _geometry(
     x: str, x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any
 ) -> tuple[Window, Window]:
@@ -188,10 +194,10 @@ def _geometry(
     taps = as_pair("size", size, 1)
     stride = taps if stride is None else as_pair("stride", stride, 1)
     padding = as_padding(padding, taps, stride, (1, 1))
-    h, v = windows(x_shape, taps, stride=stride, padding=padding, window=f"a window of size {taps}", images=x)
-    if max(padding[0]) >= taps[0] or max(padding[1]) >= taps[1]:
-        raise ValueError(f"padding: expected less than the window's size {taps} on each side; got {padding}")
-    if (h.n == 0 and h.n_out > 0) or (v.n == 0 and v.n_out > 0):
+    expect_pixels_under(taps, padding)
+    window = f"a window of size {taps}"
+    h, v = windows(x_shape, taps, stride=stride, padding=padding, window=window, images=x, least=1)
+    if h.n == 0 or v.n == 0:
         raise ValueError(f"{x}: expected images with pixels; got shape {x_shape} and padding {padding}")
     return h, v
 

@@ -9,7 +9,13 @@ from numpy.typing import ArrayLike
 from .._results import Array
 from .._results import MaxPool2d as Trace
 from .._windows import Padding, Sides, as_padding, as_pair, windows
-from ..pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from ..pooling import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    expect_pixels_under,
+    max_pool2d,
+    max_pool2d_backward,
+)
 from .convolution import short, short_padding
 from .layer import Buffer, Layer, floats
 
@@ -21,7 +27,9 @@ class Pool2d(Layer):
         taps = as_pair("size", size, 1)
         steps = taps if stride is None else as_pair("stride", stride, 1)
         self.size, self.stride = short(taps), short(steps)
-        self.padding = short_padding(as_padding(padding, taps, steps, (1, 1)))
+        around = as_padding(padding, taps, steps, (1, 1))
+        expect_pixels_under(taps, around)
+        self.padding = short_padding(around)
         self._y, self._dx = Buffer(), Buffer()
 
     def _out(self, x: Array) -> Array:
