@@ -14,6 +14,7 @@ from ._validate import as_floats, as_integer, check_out, check_outs, expect_shap
 from ._windows import Padding, Sides, Window, as_shape, windows
 
 ALGORITHMS = ("auto", "direct", "winograd2", "winograd4")  # as the enum of csrc/kernels/table.hpp
+ACTIVATIONS = ("relu",)  # besides None
 _OUTS = ("out dx", "out dw", "out db")
 
 
@@ -72,8 +73,8 @@ def conv2d(
     chosen = _algorithm(algorithm, h, v, groups)
     if b is not None:
         expect_shape("b", b, w.shape[3:], "a bias for each filter of w")
-    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
-        raise ValueError(f'activation: expected None or "relu"; got {activation!r}')
+    if activation is not None:
+        one_of("activation", activation, ACTIVATIONS)
     if out is not None:
         check_out(out, (x.shape[0], h.n_out, v.n_out, w.shape[3]), x.dtype, x, w, b)
     if using_reference():

@@ -11,7 +11,7 @@ from .._results import Array
 from .._validate import FLOAT32, one_of
 from .._windows import Padding, Pair, Sides, as_padding, as_pair, windows
 from ..activation import relu_backward
-from ..convolution import conv2d, conv2d_backward
+from ..convolution import ACTIVATIONS, conv2d, conv2d_backward
 from .dense import INITS, count, float_dtype, variance
 from .layer import Buffer, Layer, floats, inputs
 
@@ -72,7 +72,7 @@ class Conv2d(Layer):
             raise ValueError(
                 f"groups: expected a divisor of in_channels, {C}, and out_channels, {K}; got {self.groups}"
             )
-        self.activation = None if activation is None else one_of("activation", activation, ("relu",))
+        self.activation = None if activation is None else one_of("activation", activation, ACTIVATIONS)
         self.dtype = float_dtype(dtype)
         self.init = one_of("init", init, INITS)
         self.w: Array = np.zeros((*taps, C // self.groups, K), self.dtype)
