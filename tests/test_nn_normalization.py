@@ -105,6 +105,18 @@ def test_variances_of_any_size(deviation, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_an_eps_that_is_zero_in_the_dtype_still_counts(backend):
+    layer = nn.BatchNorm(2, momentum=1, convention="torch", eps=1e-50)
+    x = np.stack([np.full(4, 3), np.arange(4)], axis=1).astype(np.float32)
+    with cf.use_backend(backend):
+        y = layer.forward(x, training=True)
+        assert y[:, 0].tolist() == [0, 0, 0, 0]
+        assert layer.var[0] <= 1e-50
+        assert layer(x)[:, 0].tolist() == [0, 0, 0, 0]
+    np.testing.assert_allclose(layer.var[1], x[:, 1].var(ddof=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_nan_stays_in_its_channel_and_is_seen(backend):
     layer = nn.BatchNorm(3)
     x = draw(5, 2, 3).astype(np.float32)

@@ -108,7 +108,7 @@ class BatchNorm(Layer):
     def _track(self, trace: Trace, m: int) -> None:
         """Running statistics, from those of a batch of m rows."""
         # σ² = 1/rstd² - ε. However small σ² is, the error is some eps of σ² + ε, which is what inference divides by.
-        var = np.maximum(1 / np.square(trace.rstd, dtype=np.float64) - self.dtype.type(self.eps), 0)
+        var = np.maximum(1 / np.square(trace.rstd, dtype=np.float64) - self.eps, 0)
         if self.running_var == "unbiased":
             var *= m / (m - 1)
         for running, batch in ((self.mean, trace.mean), (self.var, var)):

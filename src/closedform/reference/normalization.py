@@ -18,7 +18,7 @@ def batchnorm(
     #   μ = Σ x / m    σ² = Σ (x - μ)² / m    x̂ = (x - μ) / √(σ² + ε)    y = γ x̂ + β
     # σ² from the centred x, never as the difference Σ x²/m - μ²: that cancels where |μ| is much larger than σ.
     mean, centred = _centred(x)
-    rstd = 1 / np.sqrt(_mean(centred**2) + x.dtype.type(eps))
+    rstd = _rstd(_mean(centred**2), eps)
     return BatchNorm(deliver(gamma * (centred * rstd) + beta, out), mean, rstd, x, gamma)
 
 
@@ -68,7 +68,7 @@ def batchnorm_inference(
 ) -> Array:
     """Twin of `closedform.batchnorm_inference`."""
     # y = γ (x - μ) / √(σ² + ε) + β, with statistics that are given
-    rstd = 1 / np.sqrt(var + x.dtype.type(eps))
+    rstd = _rstd(var, eps)
     return deliver(gamma * ((x - mean) * rstd) + beta, out)
 
 
@@ -83,6 +83,11 @@ def _mean(x: Array) -> Array:
     """Σ x / m of each channel, summed in float64: NaN if there are no rows."""
     total = x.sum(axis=tuple(range(x.ndim - 1)), dtype=np.float64)
     return np.asarray(total / _rows(x)).astype(x.dtype)
+
+
+def _rstd(var: Array, eps: float) -> Array:
+    """1/√(σ² + ε), the sum in float64: an ε that is 0 in float32 still keeps the root away from 0."""
+    return np.asarray(1 / np.sqrt(var.astype(np.float64) + eps)).astype(var.dtype)
 
 
 def _rows(x: Array) -> np.float64:
