@@ -7,7 +7,7 @@ products, one a tap: no loop over pixels. Groups are a leading axis: G convoluti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from math import prod
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from .._results import Array, ConvolutionGradients, deliver
 from .._windows import Pair, Window, windows
+from ._windows import padded, taps
 
 
 def conv2d_output_shape(
@@ -49,9 +50,9 @@ def conv2d(
     # x (N, H, W, C), w (kh, kw, C/G, K), b (K,)  ->  y (N, H', W', K)
     #   y_nijk = Σ_rsc x_{n, i·stride + r·dilation − pad, j·stride + s·dilation − pad, c} w_rsck + b_k
     h, v = _windows(x.shape, w.shape, stride, padding, dilation)
-    xg, wg = _by_group(_padded(x, h, v), groups), _by_group(w, groups)
+    xg, wg = _by_group(padded(x, h, v), groups), _by_group(w, groups)
     y = np.zeros((groups, x.shape[0], h.n_out, v.n_out, wg.shape[-1]), x.dtype)
-    for r, s, pixels in _taps(h, v):
+    for r, s, pixels in taps(h, v):
         y += _product(xg[:, :, *pixels], wg[:, r, s])
     y = _ungrouped(y)
     if b is not None:
@@ -80,11 +81,11 @@ def conv2d_backward(
     # Each tap is a dense layer, from the pixels it meets to y. So, with x_rs those pixels,
     #   dw_rs = x_rsᵀ @ dy        dx_rs = dy @ w_rsᵀ, summed where windows overlap        db = Σ_nij dy_nij
     h, v = _windows(x.shape, w.shape, stride, padding, dilation)
-    x_padded = _padded(x, h, v)
+    x_padded = padded(x, h, v)
     dx_padded, dw = np.zeros(x_padded.shape, x.dtype), np.zeros(w.shape, x.dtype)
     xg, wg, dyg = (_by_group(a, groups) for a in (x_padded, w, dy))
     dxg, dwg = _by_group(dx_padded, groups), _by_group(dw, groups)  # views
-    for r, s, pixels in _taps(h, v):
+    for r, s, pixels in taps(h, v):
         if "x" in needs:
             dxg[:, :, *pixels] += _product(dyg, wg[:, r, s].swapaxes(-1, -2))
         if "w" in needs:
@@ -102,25 +103,8 @@ def conv2d_backward(
 def _windows(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Any, padding: Any, dilation: Any
 ) -> tuple[Window, Window]:
-    taps: Pair = w_shape[0], w_shape[1]
-    return windows(x_shape, taps, stride=stride, padding=padding, dilation=dilation, window=f"w {w_shape}")
-
-
-def _padded(x: Array, h: Window, v: Window) -> Array:
-    """x with as many zeros around it as the windows reach."""
-    return np.pad(x, ((0, 0), (h.pad, h.pad_after), (v.pad, v.pad_after), (0, 0)))
-
-
-def _taps(h: Window, v: Window) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
-    """Each tap (r, s), and the rows and columns of the padded x that it meets under all windows."""
-    for r in range(h.taps):
-        for s in range(v.taps):
-            yield r, s, (_under(h, r), _under(v, s))
-
-
-def _under(window: Window, tap: int) -> slice:
-    first = tap * window.dilation
-    return slice(first, first + window.n_out * window.stride, window.stride)
+    size: Pair = w_shape[0], w_shape[1]
+    return windows(x_shape, size, stride=stride, padding=padding, dilation=dilation, window=f"w {w_shape}")
 
 
 def _by_group(a: Array, groups: int) -> Array:

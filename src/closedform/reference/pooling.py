@@ -6,13 +6,13 @@ windows are a strided slice of the padded x: no loop over pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .._results import Array, MaxPool2d, deliver
 from .._windows import Window, as_pair, windows
+from ._windows import padded, taps
 
 
 @np.errstate(all="ignore")
@@ -25,11 +25,11 @@ def max_pool2d(
     # The first tap wins a tie; NaN beats every number.
     h, v = _windows(x.shape, size, stride, padding)
     N, H, W, C = x.shape
-    number = _padded(np.arange(H * W).reshape(1, H, W, 1), h, v, -1)  # of each pixel; -1 is padding
-    x_padded = _padded(x, h, v, 0)
+    number = padded(np.arange(H * W).reshape(1, H, W, 1), h, v, -1)  # of each pixel; -1 is padding
+    x_padded = padded(x, h, v)
     y = np.zeros((N, h.n_out, v.n_out, C), x.dtype)
     argmax = np.full(y.shape, -1, np.int64)
-    for pixels in _taps(h, v):
+    for _, _, pixels in taps(h, v):
         value, index = x_padded[:, *pixels], number[:, *pixels]
         better = (value > y) | (np.isnan(value) & ~np.isnan(y)) | (argmax < 0)
         taken = better & (index >= 0)
@@ -58,9 +58,9 @@ def avg_pool2d(
     # x (N, H, W, C)  ->  y (N, H', W', C)
     #   y_nijc = 1/(kh kw) Σ_rs x_{n, i·stride + r - pad, j·stride + s - pad, c}, zero where a tap meets padding
     h, v = _windows(x.shape, size, stride, padding)
-    x_padded = _padded(x, h, v, 0)
+    x_padded = padded(x, h, v)
     y = np.zeros((x.shape[0], h.n_out, v.n_out, x.shape[3]), x.dtype)
-    for pixels in _taps(h, v):
+    for _, _, pixels in taps(h, v):
         y += x_padded[:, *pixels]
     return deliver(y / (h.taps * v.taps), out)
 
@@ -79,32 +79,15 @@ def avg_pool2d_backward(
     # dy (N, H', W', C)  ->  dx (N, H, W, C)
     # ∂y_nijc/∂x is 1/(kh kw) at each pixel of the window: a pixel receives that share of every window over it.
     h, v = _windows(x_shape, size, stride, padding)
-    dx = _padded(np.zeros(x_shape, dy.dtype), h, v, 0)
-    for pixels in _taps(h, v):
+    dx = padded(np.zeros(x_shape, dy.dtype), h, v)
+    for _, _, pixels in taps(h, v):
         dx[:, *pixels] += dy
     inside = dx[:, h.pad : h.pad + h.n, v.pad : v.pad + v.n]
     return deliver(inside / (h.taps * v.taps), out)
 
 
 def _windows(x_shape: tuple[int, ...], size: Any, stride: Any, padding: Any) -> tuple[Window, Window]:
-    taps = as_pair("size", size, 1)
+    size = as_pair("size", size, 1)
     return windows(
-        x_shape, taps, stride=taps if stride is None else stride, padding=padding, window=f"size {taps}"
+        x_shape, size, stride=size if stride is None else stride, padding=padding, window=f"size {size}"
     )
-
-
-def _padded(x: Array, h: Window, v: Window, value: float) -> Array:
-    """x with as much padding around it as the windows reach."""
-    around = ((0, 0), (h.pad, h.pad_after), (v.pad, v.pad_after), (0, 0))
-    return np.pad(x, around, constant_values=value)
-
-
-def _taps(h: Window, v: Window) -> Iterator[tuple[slice, slice]]:
-    """For each tap, row by row, the rows and columns of the padded x that it meets under all windows."""
-    for r in range(h.taps):
-        for s in range(v.taps):
-            yield _under(h, r), _under(v, s)
-
-
-def _under(window: Window, tap: int) -> slice:
-    return slice(tap, tap + window.n_out * window.stride, window.stride)
