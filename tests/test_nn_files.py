@@ -1,13 +1,16 @@
 """Models in files."""
 
 import builtins
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 
 import closedform as cf
 from closedform import nn
+from closedform.nn import files
 
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
@@ -172,6 +175,40 @@ def test_files_of_another_kind(content, tmp_path):
     (tmp_path / "m").write_bytes(content)
     with pytest.raises(ValueError, match="path: expected a safetensors file"):
         nn.load(tmp_path / "m")
+
+
+KINDS_IN_TRAINING = {  # of every kind of layer, one and what it is given
+    nn.Dense: (nn.Dense(4, 3), (4096, 4)),
+    nn.Dropout: (nn.Dropout(0.5), (4096, 4)),
+    nn.Flatten: (nn.Flatten(), (4096, 2, 2)),
+    nn.Sequential: (nn.Sequential(nn.Dense(4, 3), nn.ReLU()), (4096, 4)),
+    nn.GELU: (nn.GELU(), (4096, 4)),
+    nn.ReLU: (nn.ReLU(), (4096, 4)),
+    nn.Sigmoid: (nn.Sigmoid(), (4096, 4)),
+    nn.Softplus: (nn.Softplus(), (4096, 4)),
+    nn.Tanh: (nn.Tanh(), (4096, 4)),
+    nn.Conv2d: (nn.Conv2d(2, 3, 3, activation="relu"), (16, 16, 16, 2)),
+    nn.BatchNorm: (nn.BatchNorm(4), (4096, 4)),
+    nn.AvgPool2d: (nn.AvgPool2d(2), (16, 16, 16, 2)),
+    nn.MaxPool2d: (nn.MaxPool2d(2), (16, 16, 16, 2)),
+    nn.Embedding: (nn.Embedding(5, 3), (32, 64)),
+    nn.LastStep: (nn.LastStep(), (2, 512, 4)),
+    nn.RNN: (nn.RNN(2, 3), (16, 64, 2)),
+    nn.LSTM: (nn.LSTM(2, 3), (16, 64, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", files.KINDS.values())
+def test_copies_leave_the_last_batch_behind(kind):
+    layer, shape = KINDS_IN_TRAINING[kind]
+    x = np.ones(shape, np.int64 if kind is nn.Embedding else np.float32)
+    y = layer.forward(x, training=True)
+    pickled = pickle.dumps(layer)
+    assert len(pickled) < 4096 < y.nbytes
+    for other in (pickle.loads(pickled), copy.deepcopy(layer)):
+        with pytest.raises(RuntimeError, match="needs a forward"):
+            other.backward(np.ones(y.shape, np.float32))
+    layer.backward(np.ones(y.shape, np.float32))  # what was copied keeps it
 
 
 def test_no_file(tmp_path):

@@ -16,6 +16,7 @@ from .layer import Buffer, Layer, floats
 class Activation(Layer):
     """y = f(x), element by element."""
 
+    _keeps = ("_x_or_y",)
     _f: ClassVar[Callable[..., Array]]
     _f_backward: ClassVar[Callable[..., Array]]
     _keeps_y: ClassVar[bool] = False  # whether the derivative is a function of y, or of x

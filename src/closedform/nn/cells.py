@@ -31,6 +31,13 @@ class Cell:
         self.trace: Any = None  # of the last forward in training
         self.dstates: States | None = None  # gradients of the initial states
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            **self.__dict__,
+            "trace": None,
+            "dstates": None,
+        }  # as the copy of any layer, without the last batch
+
     def draw(self, rng: np.random.Generator, init: str, offset: float) -> None:
         """New weights, normal with the variance that `init` has for one gate; b = 0, of a forget gate `offset`."""
         H = self.w_h.shape[0]

@@ -46,6 +46,8 @@ class Conv2d(Layer):
     (Conv2d(3, 8, 3, padding=1, activation='relu'), 224)
     """
 
+    _keeps = ("_x", "_y")
+
     def __init__(
         self,
         in_channels: int,

@@ -43,6 +43,8 @@ class Dense(Layer):
     (Dense(4, 3), 15)
     """
 
+    _keeps = ("_x",)
+
     def __init__(
         self,
         in_features: int,

@@ -40,6 +40,8 @@ class Embedding(Layer):
     (Embedding(10, 3), (2, 2, 3))
     """
 
+    _keeps = ("_ids",)
+
     def __init__(
         self,
         num_embeddings: int,
@@ -131,6 +133,8 @@ class LastStep(Layer):
 
     takes_lengths = True
 
+    _keeps = ("_shape", "_ends")
+
     def __init__(self, *, batch_first: bool = False, bidirectional: bool = False) -> None:
         self.batch_first = as_flag("batch_first", batch_first)
         self.bidirectional = as_flag("bidirectional", bidirectional)
@@ -160,14 +164,12 @@ class LastStep(Layer):
 
     def backward(self, dy: ArrayLike) -> Array:
         """dx, which is dy at the last step and 0 elsewhere."""
-        if self._shape is None:
-            self._kept(None)
-        assert self._shape is not None
-        _, N, H = self._shape
+        shape = self._kept(self._shape)
+        _, N, H = shape
         dy = floats("dy", dy)
         if dy.shape != (N, H):
             raise ValueError(f"dy: expected shape {(N, H)}, that of y; got {dy.shape}")
-        dx = self._dx(self._shape, dy.dtype)
+        dx = self._dx(shape, dy.dtype)
         dx[...] = 0
         for features, rows, steps in self._places(H, self._ends):
             dx[steps, rows, features] = dy[rows, features]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy import ndarray
@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from .._results import Array
 from .._validate import FLOAT32, FLOAT64, as_floats
+
+Kept = TypeVar("Kept")
 
 
 class Layer:
@@ -26,9 +28,13 @@ class Layer:
     steps of each row count. `step` takes a stream one step at a time.
 
     **Gradients** live as long as the layer: `backward` overwrites them, it does not add to them.
+
+    **Copies**, deep or pickled, have the parameters but not the last batch: what `forward` keeps for `backward` is
+    in the attributes that `_keeps` names, and is None in a copy.
     """
 
     takes_lengths = False
+    _keeps: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
         """The layer's output. In training it keeps what `backward` needs: leave x unchanged until then."""
@@ -90,7 +96,10 @@ class Layer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _kept(self, a: Array | None) -> Array:
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: None if name in self._keeps else value for name, value in self.__dict__.items()}
+
+    def _kept(self, a: Kept | None) -> Kept:
         """What `forward` kept for `backward`, or an error if there was no such call."""
         if a is None:
             raise RuntimeError(f"{self!r}: backward needs a forward(x, training=True) before it")

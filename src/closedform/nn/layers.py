@@ -152,6 +152,8 @@ class Sequential(Layer):
 class Flatten(Layer):
     """(N, ...) to (N, product of the rest): images become rows. A view where the memory allows."""
 
+    _keeps = ("_shape",)
+
     def __init__(self) -> None:
         self._shape: tuple[int, ...] | None = None
 
@@ -164,14 +166,12 @@ class Flatten(Layer):
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
     def backward(self, dy: ArrayLike) -> Array:
-        if self._shape is None:
-            self._kept(None)
-        assert self._shape is not None
+        shape = self._kept(self._shape)
         dy = as_array("dy", dy)
-        expected = (self._shape[0], math.prod(self._shape[1:]))
+        expected = (shape[0], math.prod(shape[1:]))
         if dy.shape != expected:
             raise ValueError(f"dy: expected shape {expected}; got {dy.shape}")
-        return dy.reshape(self._shape)
+        return dy.reshape(shape)
 
 
 class Dropout(Layer):
@@ -184,6 +184,8 @@ class Dropout(Layer):
 
     Source: Srivastava et al., JMLR 15 (2014), with the scaling moved to training ("inverted").
     """
+
+    _keeps = ("_mask",)
 
     def __init__(self, p: float = 0.5, *, seed: int | np.random.Generator | None = None) -> None:
         self.p = as_number("p", p, low=0, high=1)

@@ -55,6 +55,8 @@ class BatchNorm(Layer):
     (BatchNorm(16), BatchNorm(16, momentum=0.99, convention='keras', running_var='biased'))
     """
 
+    _keeps = ("_trace",)
+
     def __init__(
         self,
         features: int,
@@ -116,12 +118,10 @@ class BatchNorm(Layer):
 
     def backward(self, dy: ArrayLike) -> Array:
         """Write dγ = Σ dy·x̂ and dβ = Σ dy; return dx."""
-        if self._trace is None:
-            self._kept(None)
-        assert self._trace is not None
-        dx = self._dx(self._trace.x.shape, self.dtype)
+        trace = self._kept(self._trace)
+        dx = self._dx(trace.x.shape, self.dtype)
         dy = floats("dy", dy, self.dtype)
-        batchnorm_backward(dy, self._trace, out=(dx, self.dgamma, self.dbeta))
+        batchnorm_backward(dy, trace, out=(dx, self.dgamma, self.dbeta))
         return dx
 
     def parameters(self) -> dict[str, Array]:

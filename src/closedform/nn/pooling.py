@@ -58,6 +58,7 @@ class MaxPool2d(Pool2d):
     (MaxPool2d(2), MaxPool2d(3, stride=2, padding=1))
     """
 
+    _keeps = ("_trace",)
     _trace: Trace | None = None
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
@@ -70,17 +71,16 @@ class MaxPool2d(Pool2d):
 
     def backward(self, dy: ArrayLike) -> Array:
         """dx: dy where the maximum was, 0 elsewhere."""
-        if self._trace is None:
-            self._kept(None)
-        assert self._trace is not None
-        dtype = self._trace.y.dtype
+        trace = self._kept(self._trace)
+        dtype = trace.y.dtype
         dy = floats("dy", dy, dtype)
-        return max_pool2d_backward(dy, self._trace, out=self._dx(self._trace.x_shape, dtype))
+        return max_pool2d_backward(dy, trace, out=self._dx(trace.x_shape, dtype))
 
 
 class AvgPool2d(Pool2d):
     """The mean of each window, channel by channel: `cf.avg_pool2d`, padding counts as zeros."""
 
+    _keeps = ("_x",)
     _x: Array | None = None
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:

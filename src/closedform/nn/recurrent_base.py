@@ -125,9 +125,8 @@ class Recurrent(Layer):
 
     def backward(self, dy: ArrayLike) -> Array:
         """Through all layers and steps in reverse: write the gradients of the parameters, return dx."""
-        self._kept(None if self.trace is None else self.trace.h)
+        T, N, H = self._kept(self.trace).h.shape
         dy = floats("dy", dy, self.dtype)
-        T, N, H = self.trace.h.shape
         expected = *((N, T) if self.batch_first else (T, N)), H * len(self._layers[-1])
         if dy.shape != expected:
             raise ValueError(f"dy: expected shape {expected}, that of y; got {dy.shape}")
