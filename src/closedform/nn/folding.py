@@ -23,7 +23,8 @@ def fold_batchnorm(model: Sequential) -> Sequential:
 
     A plain `ReLU` that follows a folded convolution goes into it as well. Layers inside of a `Sequential` in the model
     are folded likewise; a model without such pairs comes back as a copy. Outputs of inference are equal within
-    rounding; `model` stays as it is, for training, which the copy is no longer meant for.
+    rounding, of b' too: where |μ| · |s| is much larger than the output, its digits are lost, and where σ² + ε is 0
+    infinite outputs become NaN. `model` stays as it is, for training, which the copy is no longer meant for.
 
     Raises TypeError if `model` is not a `Sequential`.
     Source: Jacob et al., Quantization and training of neural networks (2018), section 3.2.
