@@ -66,6 +66,21 @@ CF_INLINE void copy(T* to, const T* from, ptrdiff_t n) {
     for (; i < n; ++i) to[i] = from[i];
 }
 
+// The panel below for contiguous rows of n < P, by whole vectors as long as they end inside the matrix;
+// returns how many rows were done.
+template <int P, class T>
+__attribute__((noinline)) ptrdiff_t pack_narrow(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict panel) {
+    constexpr ptrdiff_t W = lanes<T>;
+    T inside[P];
+    for (ptrdiff_t j = 0; j < P; ++j) inside[j] = T(j < n);
+    ptrdiff_t k = 0;
+    for (; (K - 1 - k) * src.row + n >= P; ++k)
+        for (ptrdiff_t j = 0; j < P; j += W)
+            store<T>(panel + k * P + j,
+                     select(load<T>(inside + j) > Vec<T>{}, load<T>(src.p + k * src.row + j), Vec<T>{}));
+    return k;
+}
+
 // One panel [K][P] of the K x n matrix src (n <= P): panel[k][j] = src(k, j), zero for j >= n.
 // Serves B (P = tile_columns) and, transposed, A (P = tile_rows).
 template <int P, class T>
@@ -78,13 +93,8 @@ inline void pack_panel(ptrdiff_t K, ptrdiff_t n, View<T> src, T* __restrict pane
         for (; k + W <= K; k += W)
             for (ptrdiff_t j = 0; j < P; j += W)
                 transpose_block<T>(src.p + k + j * src.column, src.column, panel + k * P + j, P);
-    } else if (P % W == 0 && src.column == 1) {  // whole vectors, as long as they end inside the matrix
-        T inside[P];
-        for (ptrdiff_t j = 0; j < P; ++j) inside[j] = T(j < n);
-        for (; (K - 1 - k) * src.row + n >= P; ++k)
-            for (ptrdiff_t j = 0; j < P; j += W)
-                store<T>(panel + k * P + j,
-                         select(load<T>(inside + j) > Vec<T>{}, load<T>(src.p + k * src.row + j), Vec<T>{}));
+    } else if (P % W == 0 && src.column == 1) {
+        k = pack_narrow<P, T>(K, n, src, panel);
     }
     for (; k < K; ++k)
         for (ptrdiff_t j = 0; j < P; ++j)
