@@ -15,9 +15,12 @@ from ._results import (
     Covariance,
     CrossEntropyResult,
     DenseGradients,
+    EMStep,
+    EStep,
     LSTMGradients,
     LSTMState,
     MaxPool2d,
+    MStep,
     RNNGradients,
 )
 from ._runtime import (
@@ -57,6 +60,7 @@ from .loss import (
     squared_error,
     squared_error_backward,
 )
+from .mixture import gmm_e_step, gmm_em_step, gmm_m_step
 from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
 from .pca import covariance
@@ -82,9 +86,12 @@ __all__ = [
     "Covariance",
     "CrossEntropyResult",
     "DenseGradients",
+    "EMStep",
+    "EStep",
     "GradcheckReport",
     "LSTMGradients",
     "LSTMState",
+    "MStep",
     "MaxPool2d",
     "RNNGradients",
     "__version__",
@@ -111,6 +118,9 @@ __all__ = [
     "gelu_backward",
     "get_backend",
     "get_num_threads",
+    "gmm_e_step",
+    "gmm_em_step",
+    "gmm_m_step",
     "gradcheck",
     "log_softmax",
     "log_softmax_backward",

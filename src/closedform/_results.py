@@ -166,6 +166,33 @@ class Covariance(NamedTuple):
     cov: Array
 
 
+class EStep(NamedTuple):
+    """log p(x_i) (N,) and responsibilities (N, K) of samples, from `gmm_e_step`."""
+
+    log_likelihood: Array
+    responsibilities: Array
+
+
+class MStep(NamedTuple):
+    """The parameters of a mixture, from `gmm_m_step`: weights (K,), means (K, D), and covariances of the given type.
+
+    Covariances are full (K, D, D), tied (D, D), diag (K, D) or spherical (K,).
+    """
+
+    weights: Array
+    means: Array
+    covariances: Array
+
+
+class EMStep(NamedTuple):
+    """What `gmm_em_step` computes: the mean log-likelihood of the parameters it was given, and the next ones."""
+
+    log_likelihood: np.floating[Any]
+    weights: Array
+    means: Array
+    covariances: Array
+
+
 class CrossEntropyResult(NamedTuple):
     """Loss and gradient of `cross_entropy_with_grad`."""
 

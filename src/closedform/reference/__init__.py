@@ -33,6 +33,7 @@ from .loss import (
     squared_error,
     squared_error_backward,
 )
+from .mixture import gmm_e_step, gmm_em_step, gmm_m_step
 from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
 from .pca import covariance
@@ -69,6 +70,9 @@ __all__ = [
     "dense_backward",
     "gelu",
     "gelu_backward",
+    "gmm_e_step",
+    "gmm_em_step",
+    "gmm_m_step",
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
