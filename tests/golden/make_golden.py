@@ -1,6 +1,6 @@
 """Writes the .npz files beside it: expectations that owe nothing to closedform.
 
-    python tests/golden/make_golden.py        (where torch and mpmath are installed)
+    python tests/golden/make_golden.py        (where torch, scikit-learn and mpmath are installed)
 
 conv2d.npz
     conv2d and its gradients by PyTorch autograd, in float64, channels last: `<case>/<argument>`, `<case>/out.y` and
@@ -12,6 +12,10 @@ rnn.npz, lstm.npz
     One layer with initial states, and its gradients from those of every state and of the last, by PyTorch autograd,
     in float64. PyTorch has the weights transposed and two biases, whose sum is b: `<case>/<argument>`, `<case>/dh`,
     `<case>/dh_last`, `<case>/out.h`, `<case>/grad.<argument>`; of the LSTM c likewise.
+mixture.npz
+    Mixtures by scikit-learn's GaussianMixture, of every covariance type, in float64: `<case>/<argument>`, the E step in
+    `<case>/out.log_likelihood` and `<case>/out.responsibilities`, and from them the M step in `<case>/out.weights`,
+    `<case>/out.means` and `<case>/out.covariances`.
 cross_entropy.npz
     Losses and gradients by PyTorch autograd, in float64. Arguments are named `<case>/<argument>`, results
     `<case>/out.<variant>` and `<case>/grad.<variant>`.
@@ -25,11 +29,13 @@ The files in the repository were drawn with another stream of random numbers; an
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import mpmath as mp
 import numpy as np
 import torch
+from sklearn.mixture import GaussianMixture
 from torch.nn.functional import batch_norm as torch_batch_norm
 from torch.nn.functional import conv2d as torch_conv2d
 from torch.nn.functional import cross_entropy as torch_cross_entropy
@@ -215,6 +221,35 @@ def recurrent(layer: type, states: tuple[str, ...], rng: np.random.Generator) ->
     return arrays
 
 
+MIXTURES = [(200, 2, 3), (500, 9, 4), (300, 17, 5)]  # N, D, K
+
+
+def mixture(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = {}
+    kinds = [(kind, *sizes) for kind in ("full", "tied", "diag", "spherical") for sizes in MIXTURES]
+    for case, (kind, N, D, K) in enumerate(kinds):
+        x = rng.normal(size=(N, D)) + 4 * rng.normal(size=(K, D))[rng.integers(0, K, N)]
+        peer = GaussianMixture(
+            K, covariance_type=kind, max_iter=1, tol=0, random_state=0, init_params="random_from_data"
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one iteration does not converge
+            peer.fit(x)
+
+        def parameters(names: tuple[str, ...], peer: GaussianMixture = peer) -> dict[str, np.ndarray]:
+            return {name: getattr(peer, f"{name}_") for name in names}
+
+        given = {"x": x, "covariance_type": kind}
+        given |= parameters(("weights", "means", "covariances", "precisions_cholesky"))
+        log_likelihood, log_responsibilities = peer._estimate_log_prob_resp(x)
+        peer._m_step(x, log_responsibilities)
+        results = {"log_likelihood": log_likelihood, "responsibilities": np.exp(log_responsibilities)}
+        results |= parameters(("weights", "means", "covariances"))
+        given |= {f"out.{name}": a for name, a in results.items()}
+        arrays |= {f"{case:02d}/{name}": a for name, a in given.items()}
+    return arrays
+
+
 if __name__ == "__main__":
     rng = np.random.default_rng(20261121)
     torch.manual_seed(20261121)  # draws the weights of recurrent networks
@@ -224,3 +259,4 @@ if __name__ == "__main__":
     np.savez_compressed(HERE / "batchnorm.npz", **batchnorm(rng))
     np.savez_compressed(HERE / "rnn.npz", **recurrent(torch.nn.RNN, ("h",), rng))
     np.savez_compressed(HERE / "lstm.npz", **recurrent(torch.nn.LSTM, ("h", "c"), rng))
+    np.savez_compressed(HERE / "mixture.npz", **mixture(rng))
