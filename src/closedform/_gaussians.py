@@ -56,7 +56,7 @@ def as_parameters(
     expect_shape(
         name, a, covariance_shape(covariance_type, K, D), f"covariance_type being {covariance_type!r}"
     )
-    weights, means, a = (laid_out(p.astype(FLOAT64, copy=False)) for p in (weights, means, a))
+    weights, means, a = (np.array(p, FLOAT64, order="C") for p in (weights, means, a))  # copies: writable
     _expect_all("weights", weights, weights >= 0, "numbers >= 0")
     if not abs(weights.sum() - 1) <= SUM_TOLERANCE:
         raise ValueError(f"weights: expected numbers that sum to 1; got a sum of {weights.sum():.9g}")

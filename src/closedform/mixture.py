@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import reference
+from . import _mixture, reference
 from ._backend import using_reference
 from ._gaussians import (
     COVARIANCE_TYPES,
@@ -72,10 +72,9 @@ def gmm_e_step(
     expect_factors(u, covariance_type)
     if using_reference():
         return reference.gmm_e_step(x, weights, means, u, covariance_type=covariance_type)
-    from . import _mixture
-
     result = EStep(np.empty(N, x.dtype), np.empty((N, len(means)), x.dtype))
-    _mixture.e_step(laid_out(x), weights, means, u, COVARIANCE_TYPES.index(covariance_type), *result)
+    if N:
+        _mixture.e_step(laid_out(x), weights, means, u, COVARIANCE_TYPES.index(covariance_type), *result)
     return result
 
 
@@ -105,8 +104,8 @@ def gmm_m_step(
     -------
     weights (K,), of sum 1; means (K, D); covariances, full (K, D, D), tied (D, D), diag (K, D) or spherical (K,) : a
         named tuple, in the dtype of x and responsibilities; the arithmetic is float64. n_k has 10 eps added to it, so
-        that a component without samples has mean 0, covariance ρI and hardly any weight. With ρ = 0 covariances may be
-        singular
+        that a component without samples has the first row for a mean, covariance ρI and hardly any weight. With ρ = 0
+        covariances may be singular
 
     Raises
     ------
@@ -130,8 +129,6 @@ def gmm_m_step(
         return reference.gmm_m_step(
             x, r, covariance_type=covariance_type, reg_covar=reg_covar, sample_weight=w
         )
-    from . import _mixture
-
     new = _empty(covariance_type, r.shape[1], x.shape[1])
     index = COVARIANCE_TYPES.index(covariance_type)
     _mixture.m_step(laid_out(x), laid_out(r), w, index, reg_covar, *new)
@@ -163,8 +160,8 @@ def gmm_em_step(
     -------
     log_likelihood : Σ_i w_i log p(x_i) / Σ_i w_i under the parameters given, not the new ones. From one iteration to
         the next it never falls, but for rounding and for what reg_covar does
-    weights, means, covariances : the new parameters, of the given shapes. All are a named tuple, in float64 unless x
-        and the parameters are float32; the arithmetic is float64
+    weights, means, covariances : the new parameters, of the given shapes; a component without samples keeps its mean.
+        All are a named tuple, in float64 unless x and the parameters are float32; the arithmetic is float64
 
     Raises
     ------
@@ -208,8 +205,6 @@ def gmm_em_step(
         )  # fmt: skip
         value, new = step[0], step[1:]
     else:
-        from . import _mixture
-
         new = _empty(covariance_type, *means.shape)
         index = COVARIANCE_TYPES.index(covariance_type)
         value = _mixture.em_step(laid_out(x), w, weights, means, u, index, reg_covar, *new)
@@ -220,10 +215,8 @@ def precisions_cholesky(covariances: Array, covariance_type: str) -> tuple[Array
     """Upper triangular U with U Uᵀ = Σ⁻¹ of float64 covariances, and the first that is not positive definite, or −1."""
     if using_reference():
         return _twin.precisions_cholesky(covariances, covariance_type)
-    from . import _mixture
-
-    u = np.empty_like(covariances)
-    return u, _mixture.precisions_cholesky(covariances, COVARIANCE_TYPES.index(covariance_type), u)
+    u, index = np.empty(covariances.shape), COVARIANCE_TYPES.index(covariance_type)
+    return u, _mixture.precisions_cholesky(np.array(covariances, order="C"), index, u)
 
 
 def _options(

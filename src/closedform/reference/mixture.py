@@ -9,7 +9,7 @@ import numpy as np
 
 from .._results import Array, EMStep, EStep, MStep
 
-# Added to the count of every component, so that one without samples divides 0 by something.
+# Of a sample, that every component has at its mean so far: one without others keeps it, and divides by no 0.
 LEAST_COUNT = 10 * np.finfo(np.float64).eps
 
 
@@ -42,29 +42,12 @@ def gmm_m_step(
     sample_weight: Array | None = None,
 ) -> MStep:
     """Twin of `closedform.gmm_m_step`."""
-    # r (N, K), w (N,)  ->  π (K,), μ (K, D), Σ
-    #   n_k = Σ_i w_i r_ik      π_k = n_k / Σ_j n_j      μ_k = Σ_i w_i r_ik x_i / n_k
-    #   S_k = Σ_i w_i r_ik (x_i − μ_k)(x_i − μ_k)ᵀ
-    #   full Σ_k = S_k / n_k    tied Σ = Σ_k S_k / Σ_k n_k    diag, spherical: of S_k / n_k the diagonal, its mean
-    dtype, x, r = x.dtype, x.astype(np.float64), responsibilities.astype(np.float64)
-    if sample_weight is not None:
-        r = sample_weight.astype(np.float64)[:, None] * r
-    counts = r.sum(axis=0) + LEAST_COUNT
-    means = r.T @ x / counts[:, None]
-    D = x.shape[1]
-    if covariance_type in ("full", "tied"):
-        scatter = np.stack([(r_k[:, None] * (x - mean)).T @ (x - mean) for r_k, mean in _pairs(r, means)])
-        if covariance_type == "full":
-            covariances = scatter / counts[:, None, None]
-        else:
-            covariances = scatter.sum(axis=0) / counts.sum()
-        covariances = covariances + reg_covar * np.eye(D)
-    else:
-        squares = np.stack([r_k @ (x - mean) ** 2 for r_k, mean in _pairs(r, means)])
-        covariances = squares / counts[:, None] + reg_covar
-        if covariance_type == "spherical":
-            covariances = covariances.mean(axis=1)
-    return MStep(*(a.astype(dtype) for a in (counts / counts.sum(), means, covariances)))
+    dtype, x, r = x.dtype, x.astype(np.float64), weighted(responsibilities, sample_weight)
+    means = new_means(
+        x, r, x[[0] * r.shape[1]]
+    )  # there are none so far: a first estimate, about the first sample
+    new = maximise(x, r, means, covariance_type, reg_covar)
+    return MStep(*(a.astype(dtype) for a in new))
 
 
 @np.errstate(all="ignore")
@@ -83,9 +66,45 @@ def gmm_em_step(
     x = x.astype(np.float64)  # the responsibilities are float64, too
     u, _ = precisions_cholesky(covariances.astype(np.float64), covariance_type)
     log_likelihood, r = gmm_e_step(x, weights, means, u, covariance_type=covariance_type)
-    new = gmm_m_step(x, r, covariance_type=covariance_type, reg_covar=reg_covar, sample_weight=sample_weight)
+    new = maximise(x, weighted(r, sample_weight), means.astype(np.float64), covariance_type, reg_covar)
     mean = np.average(log_likelihood, weights=sample_weight)
     return EMStep(dtype.type(mean), *(a.astype(dtype) for a in new))
+
+
+def maximise(x: Array, r: Array, means: Array, covariance_type: str, reg_covar: float) -> MStep:
+    """The new parameters, from r (N, K) times the weights of the samples, and the means so far."""
+    # r (N, K)  ->  π (K,), μ (K, D), Σ
+    #   n_k = Σ_i r_ik      π_k = n_k / Σ_j n_j      μ_k = Σ_i r_ik x_i / n_k
+    #   S_k = Σ_i r_ik (x_i − μ_k)(x_i − μ_k)ᵀ, or its diagonal
+    counts, new = r.sum(axis=0) + LEAST_COUNT, new_means(x, r, means)
+    scatters = []
+    for mean, before, r_k in zip(new, means, r.T, strict=True):
+        z, d = x - mean, before - mean
+        if covariance_type in ("full", "tied"):
+            scatters.append((r_k[:, None] * z).T @ z + LEAST_COUNT * np.outer(d, d))
+        else:
+            scatters.append(r_k @ z**2 + LEAST_COUNT * d**2)
+    S, identity = np.stack(scatters), np.eye(x.shape[1])
+    covariances = {
+        "full": lambda: S / counts[:, None, None] + reg_covar * identity,
+        "tied": lambda: S.sum(axis=0) / counts.sum() + reg_covar * identity,
+        "diag": lambda: S / counts[:, None] + reg_covar,
+        "spherical": lambda: S.mean(axis=1) / counts + reg_covar,
+    }
+    return MStep(counts / counts.sum(), new, covariances[covariance_type]())
+
+
+def new_means(x: Array, r: Array, means: Array) -> Array:
+    """μ_k = Σ_i r_ik x_i / n_k, about the mean so far, m + Σ_i r_ik (x_i − m) / n_k: no digits are lost far from 0."""
+    counts = r.sum(axis=0) + LEAST_COUNT
+    shifts = [r_k @ (x - m) / n for r_k, m, n in zip(r.T, means, counts, strict=True)]
+    return np.asarray(means + np.stack(shifts))
+
+
+def weighted(responsibilities: Array, sample_weight: Array | None) -> Array:
+    """w_i r_ik, in float64."""
+    r = responsibilities.astype(np.float64)
+    return r if sample_weight is None else sample_weight.astype(np.float64)[:, None] * r
 
 
 def log_densities(x: Array, means: Array, u: Array) -> Array:
@@ -126,7 +145,3 @@ def precisions_cholesky(covariances: Array, covariance_type: str) -> tuple[Array
         except np.linalg.LinAlgError:
             return u, k
     return u, -1
-
-
-def _pairs(r: Array, means: Array) -> list[tuple[Array, Array]]:
-    return list(zip(r.T, means, strict=True))
