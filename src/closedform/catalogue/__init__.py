@@ -14,6 +14,7 @@ from . import (
     cross_entropy,
     linear,
     loss,
+    mixture,
     normalization,
     optimizer,
     pca,
@@ -36,6 +37,7 @@ OPS: tuple[Op, ...] = (
     *recurrent.OPS,
     *optimizer.OPS,
     *pca.OPS,
+    *mixture.OPS,
 )
 
 # What is public, or compiled, and no op.
@@ -53,7 +55,7 @@ NOT_OPS = {
     "nn": "layers, made of ops",
     "reference": "the twins",
 }
-COMPILED = ("_kernels", "_pca")  # the compiled modules
+COMPILED = ("_kernels", "_mixture", "_pca")  # the compiled modules
 HELPER_KERNELS = {  # of _kernels
     "exp": "elementary function under test",
     "log": "elementary function under test",

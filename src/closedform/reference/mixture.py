@@ -76,7 +76,7 @@ def maximise(x: Array, r: Array, means: Array, covariance_type: str, reg_covar: 
     # r (N, K)  ->  π (K,), μ (K, D), Σ
     #   n_k = Σ_i r_ik      π_k = n_k / Σ_j n_j      μ_k = Σ_i r_ik x_i / n_k
     #   S_k = Σ_i r_ik (x_i − μ_k)(x_i − μ_k)ᵀ, or its diagonal
-    counts, new = r.sum(axis=0) + LEAST_COUNT, new_means(x, r, means)
+    counts, new = counts_of(r), new_means(x, r, means)
     scatters = []
     for mean, before, r_k in zip(new, means, r.T, strict=True):
         z, d = x - mean, before - mean
@@ -84,20 +84,26 @@ def maximise(x: Array, r: Array, means: Array, covariance_type: str, reg_covar: 
             scatters.append((r_k[:, None] * z).T @ z + LEAST_COUNT * np.outer(d, d))
         else:
             scatters.append(r_k @ z**2 + LEAST_COUNT * d**2)
-    S, identity = np.stack(scatters), np.eye(x.shape[1])
-    covariances = {
-        "full": lambda: S / counts[:, None, None] + reg_covar * identity,
-        "tied": lambda: S.sum(axis=0) / counts.sum() + reg_covar * identity,
-        "diag": lambda: S / counts[:, None] + reg_covar,
-        "spherical": lambda: S.mean(axis=1) / counts + reg_covar,
-    }
-    return MStep(counts / counts.sum(), new, covariances[covariance_type]())
+    S, ridge = np.stack(scatters), reg_covar * np.eye(x.shape[1])
+    if covariance_type == "full":
+        covariances = S / counts[:, None, None] + ridge
+    elif covariance_type == "tied":
+        covariances = S.sum(axis=0) / counts.sum() + ridge
+    else:
+        covariances = S / counts[:, None] + reg_covar
+    if covariance_type == "spherical":
+        covariances = covariances.mean(axis=1)
+    return MStep(counts / counts.sum(), new, covariances)
+
+
+def counts_of(r: Array) -> Array:
+    """n_k = Σ_i r_ik, along contiguous memory, where NumPy sums pairwise."""
+    return np.asarray(r.T.copy().sum(axis=1) + LEAST_COUNT)
 
 
 def new_means(x: Array, r: Array, means: Array) -> Array:
     """μ_k = Σ_i r_ik x_i / n_k, about the mean so far, m + Σ_i r_ik (x_i − m) / n_k: no digits are lost far from 0."""
-    counts = r.sum(axis=0) + LEAST_COUNT
-    shifts = [r_k @ (x - m) / n for r_k, m, n in zip(r.T, means, counts, strict=True)]
+    shifts = [r_k @ (x - m) / n for r_k, m, n in zip(r.T, means, counts_of(r), strict=True)]
     return np.asarray(means + np.stack(shifts))
 
 
