@@ -20,7 +20,7 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
 cdef extern from "kernels/table.hpp" namespace "closedform" nogil:
-    cpdef enum class CovarianceType:
+    cdef enum class CovarianceType:
         full
         tied
         diag
@@ -62,7 +62,7 @@ cdef ptrdiff_t covariance_size(CovarianceType type, ptrdiff_t K, ptrdiff_t D) no
     return K * D if type == CovarianceType.diag else K
 
 
-cdef class Model:
+cdef class _Model:
     """The parameters of a mixture, and what a pass over samples needs besides."""
 
     cdef CovarianceType type
@@ -79,9 +79,9 @@ cdef class Model:
         self.offset, self.centre = np.empty(self.K), np.empty(self.D)
         self.sums = np.empty(1 + self.K + self.K * self.D + self.size)
         if not 0 <= type <= 3 or self.K < 1 or self.D < 1 or len(weights) != self.K:
-            raise ValueError("Model: shapes")
+            raise ValueError("mixture: shapes of the parameters")
         if self.precisions_cholesky.shape[0] != self.size or self.covariances.shape[0] != self.size:
-            raise ValueError("Model: covariances")
+            raise ValueError("mixture: shape of the covariances")
 
     cdef Mixture mixture(self) noexcept nogil:
         cdef Mixture m
@@ -139,7 +139,7 @@ cdef class Model:
     cdef void maximise(self, double reg_covar) noexcept nogil:
         """The M step: weights, means and covariances from the sums, which are about the means so far."""
         cdef ptrdiff_t k, d, e, D = self.D, K = self.K
-        cdef double n, total = 0, total_shift
+        cdef double n, before, total = 0, total_shift
         cdef double* counts = &self.sums[1]
         cdef double* shift = counts + K
         cdef double* second = shift + K * D
@@ -153,8 +153,11 @@ cdef class Model:
             total_shift = 0
             for d in range(D):
                 shift[k * D + d] /= n
-                self.means[k * D + d] += shift[k * D + d]
                 total_shift += shift[k * D + d] * shift[k * D + d]
+                before = self.means[k * D + d]
+                self.means[k * D + d] = before + shift[k * D + d]
+                if self.type == CovarianceType.tied:  # from now on the new mean about the centre, before it is rounded
+                    shift[k * D + d] += before - self.centre[d]
             if self.type == CovarianceType.full:
                 for d in range(D):
                     row = second + (k * D + d) * D
@@ -175,24 +178,25 @@ cdef class Model:
         """The scatter about the centre, less that of the means about it."""
         cdef ptrdiff_t k, d, e, D = self.D, K = self.K
         cdef double* counts = &self.sums[1]
-        cdef double* second = counts + K + K * D
+        cdef double* means = counts + K  # about the centre
+        cdef double* second = means + K * D
         cdef double sum
         for d in range(D):
             for e in range(D):
                 sum = second[d * D + e]
                 for k in range(K):
-                    sum -= counts[k] * (self.means[k * D + d] - self.centre[d]) * (self.means[k * D + e] - self.centre[e])
+                    sum -= counts[k] * means[k * D + d] * means[k * D + e]
                 self.covariances[d * D + e] = sum / total
             self.covariances[d * D + d] = max(0, self.covariances[d * D + d]) + reg_covar
 
 
-cdef ptrdiff_t block_rows(Model model, ptrdiff_t N) noexcept nogil:
+cdef ptrdiff_t block_rows(_Model model, ptrdiff_t N) noexcept nogil:
     """Samples between two looks at Ctrl-C."""
     cdef double flops = model.K * (2.0 * model.D * model.D + 50)
     return min(N, 1 + <ptrdiff_t>(BLOCK_FLOPS / flops))
 
 
-cdef int add_up(Model model, const real* x, const real* responsibilities, const double* weights,
+cdef int add_up(_Model model, const real* x, const real* responsibilities, const double* weights,
                 ptrdiff_t N) except -1 nogil:
     """Fills model.sums: see gmm_sums in csrc/kernels/table.hpp."""
     cdef ptrdiff_t i = 0, n, rows = block_rows(model, N)
@@ -232,7 +236,7 @@ cdef const double* pointer(const double[::1] a) noexcept nogil:
     return &a[0]
 
 
-cdef check(Model model, ptrdiff_t N, ptrdiff_t D, const double[::1] sample_weight):
+cdef check(_Model model, ptrdiff_t N, ptrdiff_t D, const double[::1] sample_weight):
     if N < 1 or D != model.D or (sample_weight is not None and sample_weight.shape[0] != N):
         raise ValueError("mixture: shapes of x and sample_weight")
 
@@ -241,7 +245,7 @@ def precisions_cholesky(covariances, int covariance_type, out, /):
     """Fills `out`; the index of the first component whose covariance is not positive definite, or -1."""
     K = 1 if covariance_type == 1 else len(covariances)
     D = 1 if covariance_type == 3 else covariances.shape[covariances.ndim - 1]
-    cdef Model model = Model(covariance_type, np.empty(K), np.empty((K, D)), out, covariances)
+    cdef _Model model = _Model(covariance_type, np.empty(K), np.empty((K, D)), out, covariances)
     with nogil:
         failed = model.factor()
     return failed
@@ -250,7 +254,7 @@ def precisions_cholesky(covariances, int covariance_type, out, /):
 def e_step(const real[:, ::1] x, weights, means, precisions_cholesky, int covariance_type, real[::1] log_likelihood,
            real[:, ::1] responsibilities, /):
     """Fills log_likelihood (N,) and responsibilities (N, K)."""
-    cdef Model model = Model(covariance_type, weights.copy(), means.copy(), precisions_cholesky.copy())
+    cdef _Model model = _Model(covariance_type, weights.copy(), means.copy(), precisions_cholesky.copy())
     cdef ptrdiff_t i = 0, n, N = x.shape[0], rows = block_rows(model, N)
     check(model, N, x.shape[1], None)
     if log_likelihood.shape[0] != N or responsibilities.shape[0] != N or responsibilities.shape[1] != model.K:
@@ -272,13 +276,14 @@ def e_step(const real[:, ::1] x, weights, means, precisions_cholesky, int covari
 def m_step(const real[:, ::1] x, const real[:, ::1] responsibilities, const double[::1] sample_weight,
            int covariance_type, double reg_covar, weights, means, covariances, /):
     """Fills weights (K,), means (K, D) and covariances. Two passes: the means, and the covariances about them."""
-    cdef Model model = Model(covariance_type, weights, means, covariances)
+    cdef _Model model = _Model(covariance_type, weights, means, covariances)
     check(model, x.shape[0], x.shape[1], sample_weight)
     if responsibilities.shape[0] != x.shape[0] or responsibilities.shape[1] != model.K:
         raise ValueError("m_step: shape of the responsibilities")
-    cdef Model first = Model(2, weights, means, np.empty_like(means))
-    means[:] = x[0]
+    cdef _Model first = _Model(2, weights, means, np.empty_like(means))
+    weights[:], means[:] = 1 / first.K, x[0]
     with nogil:
+        first.find_centre()
         add_up(first, &x[0, 0], &responsibilities[0, 0], pointer(sample_weight), x.shape[0])
         first.maximise(0)
         model.find_centre()
@@ -289,7 +294,7 @@ def m_step(const real[:, ::1] x, const real[:, ::1] responsibilities, const doub
 def em_step(const real[:, ::1] x, const double[::1] sample_weight, weights, means, precisions_cholesky,
             int covariance_type, double reg_covar, new_weights, new_means, new_covariances, /):
     """Fills the new parameters; the mean log-likelihood of the given ones."""
-    cdef Model model = Model(covariance_type, new_weights, new_means, precisions_cholesky.copy(), new_covariances)
+    cdef _Model model = _Model(covariance_type, new_weights, new_means, precisions_cholesky.copy(), new_covariances)
     check(model, x.shape[0], x.shape[1], sample_weight)
     new_weights[:], new_means[:] = weights, means
     with nogil:
@@ -307,7 +312,7 @@ def fit(const real[:, ::1] x, const double[::1] sample_weight, weights, means, c
     positive definite, or -1). callback(iteration, mean log-likelihood) stops by a true value. Ctrl-C leaves the
     parameters of the last whole iteration.
     """
-    cdef Model model = Model(covariance_type, weights, means, precisions_cholesky, covariances)
+    cdef _Model model = _Model(covariance_type, weights, means, precisions_cholesky, covariances)
     check(model, x.shape[0], x.shape[1], sample_weight)
     cdef double total = total_weight(sample_weight, x.shape[0]), bound, before = -INFINITY
     cdef ptrdiff_t i, failed
