@@ -49,6 +49,7 @@ template <class T>
 void check(const Convolution& c, Algorithm algorithm) {
     const ptrdiff_t nx = c.N * c.h.in * c.w.in * c.C, nw = 9 * c.C / c.groups * c.K,
                     ny = c.N * c.h.out * c.w.out * c.K;
+    if (ny == 0) return;  // the binding does not call kernels for nothing
     const double tolerance = algorithm == Algorithm::winograd2 ? 0 : 16;
     const Array<T> x = integers<T>(nx), w = integers<T>(nw), b = integers<T>(c.K), dy = integers<T>(ny);
     const Array<T> y(ny, T(99)), dx(nx, T(99));
