@@ -34,9 +34,9 @@ def _terms(x: Array, weights: Array, means: Array, u: Array, kind: str) -> Array
     for weight, mean, u_k in zip(weights, means, of_components(u, kind, *means.shape), strict=True):
         if u_k.ndim == 1:
             u_k = np.diag(u_k)
-        z = np.abs(x - mean)
-        if kind == "tied":  # the kernel subtracts means after the product with u, about the centre
-            z = z + np.abs(x - centre) + np.abs(mean - centre)
+        z = np.abs(x - centre) + np.abs(
+            mean - centre
+        )  # the kernel takes both about the centre of the mixture
         squares = np.sum(np.abs((x - mean) @ u_k) * (z @ np.abs(u_k)), axis=1)
         logarithms = np.abs(np.log(np.diagonal(u_k))).sum() + (abs(np.log(weight)) if weight > 0 else 0)
         columns.append(D / 2 * np.log(2 * np.pi) + logarithms + squares)
@@ -75,12 +75,15 @@ def _maximise_scale(
     of_weights = weights + (of_counts + weights * of_counts.sum()) / counts.sum()
 
     relative, terms = (of_counts / counts)[:, None], (r + of_r) / counts
+    centre = weights @ about
     z = [x - a for a in about]
     of_means = np.abs(means) + relative * np.abs(means - about)
     of_means += [t @ np.abs(z_k) for t, z_k in zip(terms.T, z, strict=True)]
-    if kind == "tied":  # about one centre
-        z = [x - weights @ about] * len(about)
-    squares = np.stack([t @ z_k**2 for t, z_k in zip(terms.T, z, strict=True)]) * (1 + relative)
+    if kind == "tied":  # the scatter about the centre, less that of the means
+        z = [x - centre] * len(about)
+    far = np.abs(x - centre)
+    squares = np.stack([t @ (np.abs(z_k) * (np.abs(z_k) + far)) for t, z_k in zip(terms.T, z, strict=True)])
+    squares *= 1 + relative
     squares += EPS * (terms.T @ np.abs(x)) ** 2  # the squares of the errors of means
     if kind == "tied":
         squares = (weights[:, None] * squares).sum(axis=0)
