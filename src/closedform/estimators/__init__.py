@@ -1,0 +1,17 @@
+"""Estimators that speak scikit-learn's dialect: they pass its checks and work in its pipelines and searches.
+
+Needs the `sklearn` extra.
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ModuleNotFoundError as e:
+    raise ModuleNotFoundError(
+        'closedform.estimators needs scikit-learn: pip install "closedform[sklearn]"', name="sklearn"
+    ) from e
+
+from .gaussian_mixture import GaussianMixture
+from .mixture_statistics import Statistics
+from .selection import Selection, select
+
+__all__ = ["GaussianMixture", "Selection", "Statistics", "select"]

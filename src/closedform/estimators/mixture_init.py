@@ -1,0 +1,102 @@
+"""Where EM begins. N samples, D features, K components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+
+from .._backend import using_reference
+from .._gaussians import COVARIANCE_TYPES, covariance_shape
+from .._results import Array
+from ..reference import mixture as twins
+from .mixture_parameters import (
+    Parameters,
+    checked_means,
+    checked_precisions,
+    checked_weights,
+    covariances_of,
+    regularised,
+)
+from .mixture_statistics import Statistics, added
+
+CHUNK = 1 << 14  # rows whose responsibilities are in memory at a time
+
+
+def initial_parameters(
+    estimator: Any, x: Array, sample_weight: Array | None, reg_covar: float, random_state: Any
+) -> Parameters:
+    """What the user gave, and for the rest the M step of some first responsibilities of x (N, D), without NaN."""
+    K, D, kind = estimator.n_components, x.shape[1], estimator.covariance_type
+    weights = None if estimator.weights_init is None else checked_weights(estimator.weights_init, K)
+    means = None if estimator.means_init is None else checked_means(estimator.means_init, K, D)
+    covariances = None
+    if estimator.precisions_init is not None:
+        covariances = covariances_of(checked_precisions(estimator.precisions_init, kind, K, D), kind)
+    if weights is None or means is None or covariances is None:
+        found = _statistics(estimator, x, sample_weight, random_state)
+        weights = found.counts / found.total if weights is None else weights
+        means = found.means if means is None else means
+        covariances = regularised(found.covariances, reg_covar, kind) if covariances is None else covariances
+    return Parameters(kind, weights, means, covariances, np.empty_like(covariances))
+
+
+def mean_variance(x: Array, sample_weight: Array | None) -> float:
+    """The mean of the variances of the features."""
+    one = _in_chunks(x, sample_weight, "diag", lambda rows: np.ones((len(x[rows]), 1), x.dtype))
+    return float(one.covariances.mean())
+
+
+def _statistics(estimator: Any, x: Array, sample_weight: Array | None, random_state: Any) -> Statistics:
+    """Of the first responsibilities, the draws from random_state being scikit-learn's."""
+    K, kind, method = estimator.n_components, estimator.covariance_type, estimator.init_params
+    if method == "kmeans":
+        labels = KMeans(K, n_init=1, random_state=random_state).fit(x, sample_weight=sample_weight).labels_
+        one_hot = np.eye(K, dtype=x.dtype)
+        return _in_chunks(x, sample_weight, kind, lambda rows: one_hot[labels[rows]])
+    if method == "random":
+        return _in_chunks(x, sample_weight, kind, lambda rows: _random(x[rows], K, random_state))
+    if method == "k-means++":
+        _, chosen = kmeans_plusplus(x, K, sample_weight=sample_weight, random_state=random_state)
+    else:
+        chosen = random_state.choice(len(x), size=K, replace=False)
+    return _m_step(x[chosen], np.eye(K, dtype=x.dtype), None, kind)
+
+
+def _random(x: Array, K: int, random_state: Any) -> Array:
+    r = random_state.uniform(size=(len(x), K))
+    return (r / r.sum(axis=1, keepdims=True)).astype(x.dtype)
+
+
+def _in_chunks(
+    x: Array, sample_weight: Array | None, covariance_type: str, responsibilities: Callable[[slice], Array]
+) -> Statistics:
+    """Never all the responsibilities (N, K) at once."""
+    total: Statistics | None = None
+    for start in range(0, len(x), CHUNK):
+        rows = slice(start, start + CHUNK)
+        w = None if sample_weight is None else sample_weight[rows]
+        part = _m_step(x[rows], responsibilities(rows), w, covariance_type)
+        total = part if total is None else added(total, part, covariance_type)
+    assert total is not None  # x has rows
+    return total
+
+
+def _m_step(x: Array, r: Array, sample_weight: Array | None, covariance_type: str) -> Statistics:
+    """`closedform.gmm_m_step` without reg_covar, its results not rounded to the dtype of x."""
+    (_, K), D = r.shape, x.shape[1]
+    weight = float(len(x)) if sample_weight is None else float(sample_weight.sum())
+    if using_reference():
+        x, r = x.astype(np.float64), r.astype(np.float64)
+        weights, means, covariances = twins.gmm_m_step(
+            x, r, covariance_type=covariance_type, reg_covar=0.0, sample_weight=sample_weight
+        )
+    else:
+        from .. import _mixture
+
+        weights, means, covariances = np.empty(K), np.empty((K, D)), np.empty(covariance_shape(covariance_type, K, D))
+        kind = COVARIANCE_TYPES.index(covariance_type)
+        _mixture.m_step(x, r, sample_weight, kind, 0.0, weights, means, covariances)
+    return Statistics(weights * weight, means, covariances)
