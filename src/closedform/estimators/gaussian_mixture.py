@@ -58,6 +58,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     converged_, n_iter_, lower_bounds_, lower_bound_ : of the beginning that is kept; a lower bound is the mean
         log-likelihood of the parameters before an iteration
     reg_covar_ : the number that was added
+    n_batches_ : that `partial_fit` has seen; 1 after `fit`
     statistics_ : counts, means and covariances of the last M step, what `merge` and `partial_fit` go on from
     n_features_in_, feature_names_in_ : of X
 
@@ -186,7 +187,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             p = self._parameters().copy()
         bound, batch = step(problem, p)
         run = Run(p, lower_bounds=[*self.lower_bounds_, bound])
-        t = getattr(self, "n_batches_", 0 if first else 1) + 1
+        t = 1 if first else self.n_batches_ + 1
         if first:
             statistics = batch
         else:
@@ -206,7 +207,9 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         rounding: fits with the same weights_init, means_init and precisions_init and max_iter=1 do so. Elsewhere it
         is the pooled estimate of components that are taken to be the same.
         """
-        check_is_fitted(self)
+        for mixture in (self, other):
+            if not isinstance(mixture, Statistics):
+                check_is_fitted(mixture, "statistics_")
         theirs = other if isinstance(other, Statistics) else other.statistics_
         if theirs.means.shape != self.means_.shape or theirs.covariances.shape != self.covariances_.shape:
             raise ValueError(
@@ -282,7 +285,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         self.lower_bound_, self.lower_bounds_ = run.lower_bound, run.lower_bounds
         self.reg_covar_ = problem.reg_covar
         self.statistics_ = p.as_statistics(problem.total, problem.reg_covar)
-        self.__dict__.pop("n_batches_", None)
+        self.n_batches_ = 1
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
