@@ -31,7 +31,8 @@ def split(covariances: Array, o: Array, m: Array) -> Split:
     """A covariance that is positive definite has blocks on its diagonal that are, too."""
     s_oo = np.ascontiguousarray(covariances[:, o[:, None], o])
     u = np.empty_like(s_oo)
-    factor(s_oo, "full", u)
+    if len(o):
+        factor(s_oo, "full", u)
     b = covariances[:, m[:, None], o] @ u  # Σ_mo U, hence A = b Uᵀ and A Σ_om = b bᵀ, exactly symmetric
     within = covariances[:, m[:, None], m] - b @ np.swapaxes(b, 1, 2)
     return Split(b @ np.swapaxes(u, 1, 2), within, u)
