@@ -86,7 +86,9 @@ def test_checks_of_scikit_learn(estimator, check):
 @pytest.mark.parametrize("max_iter", [2, 60])
 def test_scikit_learn_gives_the_same(backend, kind, init_params, max_iter):
     if kind == "tied" and init_params in ("k-means++", "random_from_data"):
-        pytest.skip("its first covariance is XᵀX of all rows over the K chosen ones; ours is of the chosen ones")
+        pytest.skip(
+            "its first covariance is XᵀX of all rows over the K chosen ones; ours is of the chosen ones"
+        )
     X = samples()
     options = {"covariance_type": kind, "init_params": init_params, "max_iter": max_iter, "random_state": 3}
     found = fitted(X, tol=1e-5, **options)

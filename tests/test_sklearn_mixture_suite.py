@@ -6,11 +6,11 @@ import pytest
 
 sklearn = pytest.importorskip("sklearn")
 
-from closedform.estimators import GaussianMixture
-
 suite = pytest.importorskip(
     "sklearn.mixture.tests.test_gaussian_mixture", reason="this scikit-learn comes without its tests"
 )
+from closedform.estimators import GaussianMixture  # noqa: E402
+
 # The suite is not written for warnings as errors: many of its fits stop early, on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

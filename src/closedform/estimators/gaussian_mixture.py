@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .._results import Array
-from . import mixture_missing, mixture_plot
+from . import mixture_plot
+from .mixture_data import problem_of, samples_of
 from .mixture_fitted import FittedMixture
-from .mixture_init import initial_parameters, mean_variance
+from .mixture_init import initial_parameters
 from .mixture_loop import Problem, Run, climb, mended, step
 from .mixture_options import check_options
 from .mixture_parameters import Parameters
@@ -118,7 +119,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         self.callbacks = callbacks
         self.learning_decay = learning_decay
 
-    @with_callbacks
+    @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Fits the mixture to the rows of X (N, D), float32 or float64.
 
@@ -126,9 +127,9 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         y is ignored.
         """
         check_options(self)
-        x, w = self._data(X, sample_weight, first=True)
+        x, w = samples_of(self, X, sample_weight, first=True)
         on = self.warm_start and hasattr(self, "converged_")
-        problem, complete = self._problem(x, w)
+        problem, complete = problem_of(self, x, w, None)
         rng = check_random_state(self.random_state)
         observers = Observers(self, X, self.max_iter, 1 if on else self.n_init)
         best: Run | None = None
@@ -161,7 +162,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Array:
         """`fit`, and then the most responsible component (N,) of each row."""
-        return self.fit(X, y, sample_weight).predict(X)
+        self.fit(X, y, sample_weight)
+        return self.predict(X)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """One step of online EM, with a batch X (N, D) of a stream: no batch has to be kept.
@@ -177,8 +179,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """
         check_options(self)
         first = not hasattr(self, "statistics_")
-        x, w = self._data(X, sample_weight, first=first)
-        problem, complete = self._problem(x, w, None if first else self.reg_covar_)
+        x, w = samples_of(self, X, sample_weight, first=first)
+        problem, complete = problem_of(self, x, w, None if first else self.reg_covar_)
         if first:
             self.n_iter_, self.lower_bounds_ = 0, []
             rng = check_random_state(self.random_state)
@@ -237,44 +239,13 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     # -- inside --
 
-    def _data(self, X: Any, sample_weight: Any, *, first: bool) -> tuple[Array, Array | None]:
-        """Samples, of weight > 0, and their weights: what every fit reads."""
-        finite = "allow-nan" if self.missing == "marginalise" else True
-        options: dict[str, Any] = {"dtype": [np.float64, np.float32], "order": "C", "ensure_all_finite": finite}
-        x = np.asarray(validate_data(self, X, reset=first, ensure_min_samples=2 if first else 1, **options))
-        w: Array | None = None
-        if sample_weight is not None:
-            w = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-            kept = w > 0
-            if not kept.all():
-                x, w = x[kept], w[kept]
-            if not len(x):
-                raise ValueError("sample_weight: expected some weight > 0; got only zeros")
-        if first and len(x) < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {len(x)}"
-            )
-        return x, w
-
-    def _problem(self, x: Array, w: Array | None, reg_covar: float | None = None) -> tuple[Problem, Array]:
-        """What `climb` needs, and x without gaps, to begin with."""
-        gaps = self.missing == "marginalise" and bool(np.isnan(x).any())
-        complete = mixture_missing.filled(x, w) if gaps else x
-        floor = 1e-6
-        if self.on_singular == "repair" or (self.reg_covar == "auto" and reg_covar is None):
-            floor = 1e-6 * mean_variance(complete, w) or floor
-        if reg_covar is None:
-            reg_covar = floor if self.reg_covar == "auto" else float(self.reg_covar)
-        patterns = mixture_missing.patterns_of(x) if gaps else None
-        return Problem(x, w, reg_covar, self.on_singular, floor, check_options(self), patterns), complete
-
     def _warm(self, D: int) -> Parameters:
         p = self._parameters().copy()
-        dropped = self.on_singular == "drop" and p.K < self.n_components
-        if p.means.shape[1] != D or (p.K != self.n_components and not dropped):
+        K, features = p.means.shape
+        dropped = self.on_singular == "drop" and self.n_components > K
+        if features != D or (self.n_components != K and not dropped):
             raise ValueError(
-                f"warm_start: expected {p.K} components and {p.means.shape[1]} features, as fitted before; got "
+                f"warm_start: expected {K} components and {features} features, as fitted before; got "
                 f"n_components = {self.n_components} and {D} features"
             )
         return p

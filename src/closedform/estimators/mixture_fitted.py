@@ -16,6 +16,7 @@ from .._validate import as_integer
 from . import mixture_condition, mixture_missing
 from .mixture_init import CHUNK
 from .mixture_parameters import Parameters, free_parameters, precisions
+from .mixture_statistics import Statistics
 
 
 class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -28,6 +29,13 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     means_: Array
     covariances_: Array
     precisions_cholesky_: Array
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    reg_covar_: float
+    n_batches_: int
+    statistics_: Statistics
 
     @property
     def precisions_(self) -> Array:
@@ -108,7 +116,9 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         o = self._features("given", given)
         v = np.atleast_1d(np.asarray(values, np.float64))
         if v.shape != o.shape or not np.isfinite(v).all():
-            raise ValueError(f"values: expected {len(o)} finite numbers, one for each of given; got {values!r}")
+            raise ValueError(
+                f"values: expected {len(o)} finite numbers, one for each of given; got {values!r}"
+            )
         if len(o) == self.means_.shape[1]:
             raise ValueError("given: expected a feature to remain; got all of them")
         rest = np.setdiff1d(np.arange(self.means_.shape[1]), o)
@@ -154,16 +164,18 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         listed = list(np.atleast_1d(np.asarray(features, dtype=object)))
         found = [names.index(f) if f in names else f for f in listed]
         indices = [as_integer(name, f) for f in found]
-        if not indices or len({i % D for i in indices}) < len(indices) or not all(-D <= i < D for i in indices):
+        if (
+            not indices
+            or len({i % D for i in indices}) < len(indices)
+            or not all(-D <= i < D for i in indices)
+        ):
             raise ValueError(f"{name}: expected different features out of {D}; got {features!r}")
-        return np.array(indices) % D
+        return np.mod(np.array(indices, np.intp), D)
 
     def _derived(self, parameters: Parameters, features: Array) -> Any:
         """A mixture like this one, with these parameters, of these of its features."""
         other = clone(self)
-        other.set_params(
-            n_components=parameters.K, weights_init=None, means_init=None, precisions_init=None
-        )
+        other.set_params(n_components=parameters.K, weights_init=None, means_init=None, precisions_init=None)
         other._adopt(parameters)
         other.n_features_in_ = len(features)
         if hasattr(self, "feature_names_in_"):

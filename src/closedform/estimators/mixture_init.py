@@ -67,7 +67,7 @@ def _statistics(estimator: Any, x: Array, sample_weight: Array | None, random_st
 
 def _random(x: Array, K: int, random_state: Any) -> Array:
     r = random_state.uniform(size=(len(x), K))
-    return (r / r.sum(axis=1, keepdims=True)).astype(x.dtype)
+    return np.asarray(r / r.sum(axis=1, keepdims=True), x.dtype)
 
 
 def _in_chunks(
@@ -96,7 +96,11 @@ def _m_step(x: Array, r: Array, sample_weight: Array | None, covariance_type: st
     else:
         from .. import _mixture
 
-        weights, means, covariances = np.empty(K), np.empty((K, D)), np.empty(covariance_shape(covariance_type, K, D))
+        weights, means, covariances = (
+            np.empty(K),
+            np.empty((K, D)),
+            np.empty(covariance_shape(covariance_type, K, D)),
+        )
         kind = COVARIANCE_TYPES.index(covariance_type)
         _mixture.m_step(x, r, sample_weight, kind, 0.0, weights, means, covariances)
     return Statistics(weights * weight, means, covariances)

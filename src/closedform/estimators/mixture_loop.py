@@ -28,8 +28,11 @@ class Problem:
     reg_covar: float
     on_singular: str
     floor: float  # the least eigenvalue of a repaired covariance
+    least: float = 0.0  # variances below are rounding errors of the samples' mean: as good as 0
     fixed: tuple[str, ...] = ()
-    patterns: list[mixture_missing.Pattern] | None = None  # of the rows with missing values, and of those without
+    patterns: list[mixture_missing.Pattern] | None = (
+        None  # of the rows with missing values, and of those without
+    )
 
     @property
     def total(self) -> float:
@@ -79,7 +82,7 @@ def _iterate(
         for iteration in range(1, max_iter + 1):
             bound, statistics = step(problem, p)
             p.maximise(statistics, problem.reg_covar, problem.fixed)
-            if p.factor() >= 0:
+            if p.factor(problem.least) >= 0:
                 return bound
             if watch(iteration, bound):
                 break
@@ -88,12 +91,20 @@ def _iterate(
 
     never = -1.0  # the tolerance: `watch` knows the lower bound that a warm start goes on from
     kind = COVARIANCE_TYPES.index(p.covariance_type)
-    arrays = p.attributes().values()
+    pi, mu, sigma, u = p.attributes().values()
     p.statistics = None
+    collapsed = False
+
+    def look(iteration: int, bound: float) -> bool:
+        nonlocal collapsed
+        collapsed = p.collapsed(problem.least) >= 0
+        return collapsed or watch(iteration, bound)
+
+    callback = look if problem.least else watch
     _, _, bounds, failed = _mixture.fit(
-        problem.x, problem.sample_weight, *arrays, kind, problem.reg_covar, max_iter, never, watch
+        problem.x, problem.sample_weight, pi, mu, sigma, u, kind, problem.reg_covar, max_iter, never, callback
     )
-    return bounds[-1] if failed >= 0 else None
+    return bounds[-1] if failed >= 0 or collapsed else None
 
 
 def step(problem: Problem, p: Parameters) -> tuple[float, Statistics]:
@@ -117,7 +128,7 @@ def step(problem: Problem, p: Parameters) -> tuple[float, Statistics]:
 
 def mended(problem: Problem, p: Parameters) -> Parameters:
     """p with the factors of its precisions, after on_singular has dealt with covariances that have none."""
-    while (k := p.factor()) >= 0:
+    while (k := p.factor(problem.least)) >= 0:
         if problem.on_singular == "drop" and p.K > 1 and p.covariance_type != "tied":
             p = p.without(k)
         elif problem.on_singular == "repair" and np.isfinite(p.covariances).all():
@@ -143,7 +154,9 @@ def _message(p: Parameters, k: int, total: float) -> str:
     if p.covariance_type == "tied":
         which = f"It is the covariance that all components share, of {total:g} samples"
     else:
-        which = f"The first is component {k}, whose effective count is {p.weights[k] * total:.4g} of {total:g}"
+        which = (
+            f"The first is component {k}, whose effective count is {p.weights[k] * total:.4g} of {total:g}"
+        )
     return (
         "Fitting the mixture model failed because some components have ill-defined empirical covariance (for "
         "instance caused by singleton or collapsed samples). Try to decrease the number of components, increase "

@@ -45,19 +45,34 @@ class Parameters:
         }
 
     def copy(self) -> Parameters:
-        arrays = (a.copy() for a in self.attributes().values())
-        return Parameters(self.covariance_type, *arrays, statistics=self.statistics)
+        weights, means, covariances, factors = (a.copy() for a in self.attributes().values())
+        return Parameters(self.covariance_type, weights, means, covariances, factors, self.statistics)
 
-    def factor(self) -> int:
-        """The factors of the precisions anew; the first component without one, or -1."""
-        return factor(self.covariances, self.covariance_type, self.precisions_cholesky)
+    def factor(self, least: float = 0.0) -> int:
+        """The factors of the precisions anew; the first component without one, or -1. `least` as in `collapsed`."""
+        failed = factor(self.covariances, self.covariance_type, self.precisions_cholesky)
+        return failed if failed >= 0 or not least else self.collapsed(least)
+
+    def collapsed(self, least: float) -> int:
+        """The first component with a variance below `least`, given the features before, or -1.
+
+        It is that of Σ = L Lᵀ: the square of a diagonal element of L, hence 1 over that of U.
+        """
+        u = self.precisions_cholesky
+        if self.covariance_type in ("full", "tied"):
+            u = np.diagonal(u, axis1=-2, axis2=-1)
+        found = np.flatnonzero((u.reshape(len(np.atleast_1d(u)), -1) ** 2 * least > 1).any(axis=1))
+        if self.covariance_type == "tied":
+            return 0 if found.size else -1
+        return int(found[0]) if found.size else -1
 
     def without(self, k: int) -> Parameters:
         """The other components, in the same proportions. (Not for tied covariances.)"""
-        kept = [np.delete(a, k, axis=0) for a in (self.weights, self.means, self.covariances)]
-        total = kept[0].sum()
-        kept[0] = kept[0] / total if total > 0 else np.full_like(kept[0], 1 / len(kept[0]))
-        return Parameters(self.covariance_type, *kept, np.empty_like(kept[2]))
+        w, means, covariances = (
+            np.delete(a, k, axis=0) for a in (self.weights, self.means, self.covariances)
+        )
+        weights = w / w.sum() if w.sum() > 0 else np.full_like(w, 1 / len(w))
+        return Parameters(self.covariance_type, weights, means, covariances, np.empty_like(covariances))
 
     def maximise(self, statistics: Statistics, reg_covar: float, fixed: tuple[str, ...]) -> None:
         """The M step: the most likely parameters given the statistics, where they are not fixed."""

@@ -8,9 +8,11 @@ import numpy as np
 
 from .._results import Array
 from . import mixture_condition
+from .mixture_parameters import Parameters
 
 
 def plot(estimator: Any, X: Any, dims: Array, ax: Any = None) -> Any:
+    """`GaussianMixture.plot`; dims (2,) are indices."""
     try:
         import matplotlib.pyplot as plt
         from matplotlib.patches import Ellipse
@@ -21,23 +23,21 @@ def plot(estimator: Any, X: Any, dims: Array, ax: Any = None) -> Any:
     if len(dims) != 2:
         raise ValueError(f"dims: expected two features; got {len(dims)}")
     responsibilities = estimator.predict_proba(X)
-    names = getattr(estimator, "feature_names_in_", None)
+    K = responsibilities.shape[1]
+    palette = plt.get_cmap("tab10")(np.arange(K)) if K <= 10 else plt.get_cmap("hsv")(np.arange(K) / K)
+    colours = palette[:, :3]
     ax = plt.gca() if ax is None else ax
-    colours = plt.get_cmap("tab10" if responsibilities.shape[1] <= 10 else "hsv")(
-        np.arange(responsibilities.shape[1]) if responsibilities.shape[1] <= 10
-        else np.linspace(0, 1, responsibilities.shape[1], endpoint=False)
-    )[:, :3]
     x = np.asarray(X)[:, dims].astype(np.float64)
-    ax.scatter(*x.T, c=np.clip(responsibilities @ colours, 0, 1), s=12, linewidths=0)
+    ax.scatter(x[:, 0], x[:, 1], c=np.clip(responsibilities @ colours, 0, 1), s=12, alpha=0.6, linewidths=0)
     seen = mixture_condition.marginal(estimator._parameters(), dims)
     for k, mean in enumerate(seen.means):
         for deviations in (1, 2):
-            width, height, angle = ellipse(_matrix(seen, k), deviations)
-            ax.add_patch(
-                Ellipse(mean, width, height, angle=angle, fill=False, edgecolor=colours[k], linewidth=1.5 / deviations)
-            )
-        ax.plot(*mean, marker="+", color=colours[k])
-    ax.set(**{f"{axis}label": f"feature {d}" if names is None else names[d] for axis, d in zip("xy", dims, strict=True)})
+            width, height, angle = ellipse(_covariance(seen, k), deviations)
+            style = {"fill": False, "edgecolor": colours[k], "linewidth": 2 / deviations}
+            ax.add_patch(Ellipse(mean, width, height, angle=angle, **style))
+        ax.plot(mean[0], mean[1], marker="+", color=colours[k])
+    names = getattr(estimator, "feature_names_in_", [f"feature {d}" for d in range(estimator.n_features_in_)])
+    ax.set(xlabel=names[dims[0]], ylabel=names[dims[1]])
     return ax
 
 
@@ -48,6 +48,7 @@ def ellipse(covariance: Array, deviations: float) -> tuple[float, float, float]:
     return float(width), float(height), float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
 
 
-def _matrix(p: Any, k: int) -> Array:
+def _covariance(p: Parameters, k: int) -> Array:
+    """Of component k, in two features: (2, 2)."""
     covariance = p.covariances if p.covariance_type == "tied" else p.covariances[k]
-    return np.asarray(covariance if np.ndim(covariance) == 2 else covariance * np.eye(2))
+    return covariance if covariance.ndim == 2 else covariance * np.eye(2)

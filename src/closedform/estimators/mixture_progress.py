@@ -7,6 +7,8 @@ from typing import Any
 
 from .mixture_parameters import Parameters
 
+__all__ = ["CallbackSupportMixin", "Observers", "with_callbacks"]
+
 try:  # scikit-learn 1.9 has a protocol for callbacks
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:

@@ -47,11 +47,10 @@ def added(a: Statistics, b: Statistics, covariance_type: str) -> Statistics:
     delta = b.means - a.means
     means = a.means + share[:, None] * delta
     between = spread(delta, share * (1 - share), counts, covariance_type)
-    if covariance_type == "tied":  # one covariance, of all the samples about their components' means
-        part = b.total / counts.sum()
-    else:
-        part = share.reshape(-1, *[1] * (a.covariances.ndim - 1))
-    return Statistics(counts, means, (1 - part) * a.covariances + part * b.covariances + between)
+    # tied: one covariance, of all the samples about their components' means
+    s = np.array(b.total / counts.sum()) if covariance_type == "tied" else share
+    s = s.reshape(s.shape + (1,) * (a.covariances.ndim - s.ndim))
+    return Statistics(counts, means, (1 - s) * a.covariances + s * b.covariances + between)
 
 
 def about(statistics: Statistics, means: Array, covariance_type: str) -> Array:
@@ -64,8 +63,8 @@ def about(statistics: Statistics, means: Array, covariance_type: str) -> Array:
 def spread(delta: Array, factors: Array, counts: Array, covariance_type: str) -> Array:
     """f_k δ_k δ_kᵀ in the shape of the covariances; tied: their mean, weighted by the counts."""
     if covariance_type == "full":
-        return np.einsum("k,ki,kj->kij", factors, delta, delta)
+        return np.asarray(np.einsum("k,ki,kj->kij", factors, delta, delta))
     if covariance_type == "tied":
         return np.asarray(np.einsum("k,ki,kj->ij", factors * counts / counts.sum(), delta, delta))
-    squares = factors[:, None] * delta * delta
-    return squares if covariance_type == "diag" else squares.mean(axis=1)
+    squares: Array = factors[:, None] * delta * delta
+    return squares if covariance_type == "diag" else np.asarray(squares.mean(axis=1))

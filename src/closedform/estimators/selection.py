@@ -102,6 +102,11 @@ def _candidate(model: GaussianMixture, X: Any) -> tuple[Candidate, GaussianMixtu
         model.fit(X)
     scores = model.bic(X), model.aic(X)
     row = Candidate(
-        model.n_components, model.covariance_type, *scores, model.lower_bound_, model.n_iter_, model.converged_
+        model.n_components,
+        model.covariance_type,
+        *scores,
+        model.lower_bound_,
+        model.n_iter_,
+        model.converged_,
     )
     return row, model
