@@ -25,42 +25,40 @@ CF_INLINE void triangular_product(const double* x, ptrdiff_t n, const double* u,
     } while (--d);
 }
 
-// f(j, y) for J columns j of y = x u - turned, V vectors of samples at once
+// f(j, y) for J columns j of y = x u, V vectors of samples at once
 template <int J, class F>
-CF_INLINE void columns(const double* x, ptrdiff_t n, const double* u, const double* turned, ptrdiff_t D,
-                       ptrdiff_t j0, const F& f) {
-    constexpr int V = sample_vectors;
-    Lanes y[J][V];
-#pragma GCC unroll 4
-    for (int j = 0; j < J; ++j)
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) y[j][v] = splat<double>(turned ? -turned[j0 + j] : 0.0);
-    triangular_product<J, V>(x, n, u, D, j0, y);
+CF_INLINE void columns(const double* x, ptrdiff_t n, const double* u, ptrdiff_t D, ptrdiff_t j0, const F& f) {
+    Lanes y[J][sample_vectors] = {};
+    triangular_product<J, sample_vectors>(x, n, u, D, j0, y);
 #pragma GCC unroll 4
     for (int j = 0; j < J; ++j) f(j0 + j, y[j]);
 }
 
 // The same for all columns of the upper triangular u (D, D): three at a time, for that fills the registers.
 template <class F>
-CF_INLINE void all_columns(const double* x, ptrdiff_t n, const double* u, const double* turned, ptrdiff_t D,
-                           const F& f) {
+CF_INLINE void all_columns(const double* x, ptrdiff_t n, const double* u, ptrdiff_t D, const F& f) {
     ptrdiff_t j = 0;
-    for (; D - j > 4 || D - j == 3; j += 3) columns<3>(x, n, u, turned, D, j, f);
-    for (; D - j >= 2; j += 2) columns<2>(x, n, u, turned, D, j, f);
-    if (j < D) columns<1>(x, n, u, turned, D, j, f);
+    for (; D - j > 4 || D - j == 3; j += 3) columns<3>(x, n, u, D, j, f);
+    for (; D - j >= 2; j += 2) columns<2>(x, n, u, D, j, f);
+    if (j < D) columns<1>(x, n, u, D, j, f);
 }
 
-// log_k[i] = offset - |x u - turned|^2 / 2 for all samples: full covariance
-CF_INLINE void full_density(const Samples& c, const double* u, const double* turned, ptrdiff_t D,
-                            double offset, double* log_k) {
+// log_k[i] = offset - |(x - mean) u|^2 / 2 for all samples: full covariance
+CF_INLINE void full_density(const Samples& c, const double* mean, const double* u, ptrdiff_t D, double offset,
+                            double* log_k) {
     constexpr int V = sample_vectors;
-    for (ptrdiff_t i = 0; i < c.n; i += V * W) {
+    const ptrdiff_t n = c.n;
+    for (ptrdiff_t d = 0; d < D; ++d) {
+        const double *const x = c.x + d * n, of_feature = mean[d];
+        double* const z = c.z + d * n;
+        for (ptrdiff_t i = 0; i < n; i += W) store<double>(z + i, load<double>(x + i) - of_feature);
+    }
+    for (ptrdiff_t i = 0; i < n; i += V * W) {
         Lanes q[V] = {};
-        all_columns(c.x + i, c.n, u, turned, D,
-                    [&q](ptrdiff_t, const Lanes(&y)[V]) __attribute__((always_inline)) {
+        all_columns(c.z + i, n, u, D, [&q](ptrdiff_t, const Lanes(&y)[V]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                        for (int v = 0; v < V; ++v) q[v] += y[v] * y[v];
-                    });
+            for (int v = 0; v < V; ++v) q[v] += y[v] * y[v];
+        });
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) store<double>(log_k + i + v * W, offset - 0.5 * q[v]);
     }
@@ -93,7 +91,7 @@ inline void log_densities(const Samples& c, const Centred& centred) {
         constexpr int V = sample_vectors;
         double* const z = c.z;
         for (ptrdiff_t i = 0; i < n; i += V * W)
-            all_columns(c.x + i, n, u, nullptr, D,
+            all_columns(c.x + i, n, u, D,
                         [=](ptrdiff_t j, const Lanes(&y)[V]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
                             for (int v = 0; v < V; ++v) store<double>(z + j * n + i + v * W, y[v]);
@@ -105,7 +103,7 @@ inline void log_densities(const Samples& c, const Centred& centred) {
         double* const log_k = c.r + k * n;
         switch (m.type) {
             case CovarianceType::full:
-                full_density(c, u + k * D * D, turned, D, m.offset[k], log_k);
+                full_density(c, mean, u + k * D * D, D, m.offset[k], log_k);
                 break;
             case CovarianceType::tied:
                 diagonal_density(c, c.z, turned, &one, 0, D, m.offset[k], log_k);

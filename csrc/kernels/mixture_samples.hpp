@@ -20,16 +20,16 @@ CF_INLINE ptrdiff_t chunk_samples(const Mixture& m) {
 // A mixture about its centre.
 struct Centred {
     Mixture m;
-    double *means, *turned;  // (K, D) means, and where z u is needed, means u
+    double *means, *turned;  // (K, D) means, and of tied components, means u
 
     static ptrdiff_t size(const Mixture& m) { return 2 * m.K * m.D; }
     Centred(double* memory, const Mixture& mixture) : m(mixture), means(memory), turned(means + m.K * m.D) {
         const ptrdiff_t D = m.D;
         for (ptrdiff_t k = 0; k < m.K; ++k)
             for (ptrdiff_t d = 0; d < D; ++d) means[k * D + d] = m.means[k * D + d] - m.centre[d];
-        if (!matrices(m)) return;
-        const double* u = m.precisions_cholesky;
-        for (ptrdiff_t k = 0; k < m.K; ++k, u += m.type == CovarianceType::full ? D * D : 0)
+        if (m.type != CovarianceType::tied) return;
+        const double* const u = m.precisions_cholesky;
+        for (ptrdiff_t k = 0; k < m.K; ++k)
             for (ptrdiff_t j = 0; j < D; ++j) {
                 double sum = 0;
                 for (ptrdiff_t d = 0; d <= j; ++d) sum += means[k * D + d] * u[d * D + j];

@@ -102,9 +102,11 @@ cdef class _Model:
         self.find_centre()
 
     cdef void find_centre(self) noexcept nogil:
-        """The mean of the whole mixture."""
+        """The mean of the whole mixture, for tied covariances. The others' sums need no common centre: 0 is exact."""
         cdef ptrdiff_t k, d, D = self.D
         memset(&self.centre[0], 0, D * sizeof(double))
+        if self.type != CovarianceType.tied:
+            return
         for k in range(self.K):
             for d in range(D):
                 self.centre[d] += self.weights[k] * self.means[k * D + d]
@@ -182,11 +184,11 @@ cdef class _Model:
         cdef double* second = means + K * D
         cdef double sum
         for d in range(D):
-            for e in range(D):
+            for e in range(d + 1):
                 sum = second[d * D + e]
                 for k in range(K):
                     sum -= counts[k] * means[k * D + d] * means[k * D + e]
-                self.covariances[d * D + e] = sum / total
+                self.covariances[d * D + e] = self.covariances[e * D + d] = sum / total
             self.covariances[d * D + d] = max(0, self.covariances[d * D + d]) + reg_covar
 
 
