@@ -23,7 +23,7 @@ inline void convolve(const Walk<T>* walks, ptrdiff_t n, const T* b, bool relu, A
         if (algorithm == Algorithm::winograd4) return winograd<4>(*walks, b, low);
         if (algorithm == Algorithm::winograd2 || winograd_pays(*walks)) return winograd<2>(*walks, b, low);
     }
-    if (n && 2 * walks->K <= tile_columns<T> && walks->h.stride == 1 && walks->w.stride == 1)
+    if (n && is_narrow(*walks) && walks->h.stride == 1 && walks->w.stride == 1)
         return NarrowWalks<T>(walks, n).run(b, low);
     for (ptrdiff_t i = 0; i < n; ++i) convolve_direct(walks[i], b, low);
 }

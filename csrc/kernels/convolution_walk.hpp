@@ -115,6 +115,12 @@ struct Walk {
     }
 };
 
+// Whether the outputs have so few channels that the narrow kernel beats panels of weights.
+template <class T>
+CF_INLINE bool is_narrow(const Walk<T>& walk) {
+    return 2 * walk.K <= tile_columns<T>;
+}
+
 // The arrays of group g of a convolution.
 template <class T>
 CF_INLINE Images<T> group_of_input(T* x, const Convolution& c, ptrdiff_t g) {

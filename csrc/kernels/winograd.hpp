@@ -222,14 +222,15 @@ inline bool winograd_applies(const Walk<T>& walk) {
 }
 
 // Whether F(2x2) is faster than direct convolution, for one image: an image's bits must not depend on the
-// others in its batch. In multiply-adds: 9 a pixel and pair of channels, K in whole panels in both, against
-// the products of all tiles and the transforms, worth 8 an element of V and Z and 10 an element of U
-// (measured).
+// others in its batch. In multiply-adds: 9 a pixel and pair of channels, where the direct kernel computes
+// whole panels and the narrow one does not, against the products of all tiles and the transforms, worth 8 an
+// element of V and Z and 10 an element of U (measured).
 template <class T>
 inline bool winograd_pays(const Walk<T>& walk) {
     const Winograd<2, T> plan(walk);
     const ptrdiff_t C = walk.C, K = plan.panels * plan.NR, tiles = plan.tiles_h * plan.tiles_w;
-    return 9 * walk.h.out * walk.w.out * C * K > plan.products * (tiles * (C * K + 8 * (C + K)) + 10 * C * K);
+    const ptrdiff_t direct = 9 * walk.h.out * walk.w.out * C * (is_narrow(walk) ? walk.K : K);
+    return direct > plan.products * (tiles * (C * K + 8 * (C + K)) + 10 * C * K);
 }
 
 // y = max(the walk's sums + b, low); b may be null
