@@ -36,6 +36,7 @@ SEQUENCE = {
         *np.ones((2, 3, 2)),
     ),
 }
+MIXTURE = {"weights": np.array([0.25, 0.75]), "means": X[:2]}
 
 
 def stride_zero(*shape, dtype=np.float32):
@@ -117,6 +118,14 @@ OPS = {
     "lstm_step": {
         "x": X, "h": np.ones((3, 2)), "c": np.ones((3, 2)), "w_x": np.ones((4, 8)), "w_h": np.ones((2, 8)),
         "b": np.ones(8), "cell_activation": "identity",
+    },
+    "gmm_e_step": {"x": X, **MIXTURE, "precisions_cholesky": np.ones((2, 4)), "covariance_type": "diag"},
+    "gmm_m_step": {
+        "x": X, "responsibilities": P[:, :2], "covariance_type": "full", "reg_covar": 0.1, "sample_weight": np.ones(3),
+    },
+    "gmm_em_step": {
+        "x": X, **MIXTURE, "covariances": np.eye(4), "covariance_type": "tied", "reg_covar": 0.1,
+        "sample_weight": np.ones(3),
     },
     "sgd_update": {
         "parameter": X, "gradient": X, "velocity": X, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1,

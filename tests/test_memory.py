@@ -38,7 +38,7 @@ def call():
     if rng.random() < 0.02:
         N *= 100
     x, w, b, dy = array(N, D), array(D, H), array(H), array(N, H)
-    kind = rng.randrange(11)
+    kind = rng.randrange(12)
     if kind == 0:
         cf.dense(x, w, b); cf.dense_backward(dy, x, w)
     elif kind == 1:
@@ -68,6 +68,10 @@ def call():
         cf.lstm_backward(trace.h, trace); cf.lstm_step(x, trace.h_last, trace.c_last, trace.w_x, trace.w_h)
         trace = cf.rnn(sequence, array(D, H), array(H, H), reverse=True)
         cf.rnn_backward(trace.h, trace); cf.rnn_step(x, trace.h_last, trace.w_x, trace.w_h)
+    elif kind == 10 and N and D:
+        mixture = np.full(3, 1 / 3), array(3, D), np.ones(3)
+        _, r = cf.gmm_e_step(x, *mixture, covariance_type="spherical")
+        cf.gmm_m_step(x, r, covariance_type="tied"); cf.gmm_em_step(x, *mixture, covariance_type="spherical")
     else:  # errors must not leak either
         for f in (lambda: cf.dense(x, b[None, None]), lambda: cf.relu(x, out=w[None]),
                   lambda: cf.softmax(x, axis=7), lambda: cf.cross_entropy(x, np.full(N, -1)),

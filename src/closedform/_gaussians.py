@@ -21,16 +21,17 @@ def covariance_shape(covariance_type: str, K: int, D: int) -> tuple[int, ...]:
     return {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}[covariance_type]
 
 
-def laid_out(a: Array) -> Array:
-    """As the compiled driver reads it."""
-    return np.require(a, requirements=("C", "A"))
-
-
 def expect_samples(x: Array, least: int = 0) -> None:
     if x.ndim != 2 or x.shape[1] < 1 or x.shape[0] < least:
         rows = f" and N >= {least}" if least else ""
         raise ValueError(f"x: expected shape (N, D) with D >= 1{rows}; got {x.shape}")
-    expect_finite("x", x)
+
+
+def settled(name: str, a: Array) -> Array:
+    """Large arrays once all shapes are right: as the compiled driver reads them, and finite."""
+    a = np.require(a, requirements=("C", "A"))
+    expect_finite(name, a)
+    return a
 
 
 def expect_finite(name: str, a: Array) -> None:
@@ -92,10 +93,10 @@ def as_responsibilities(x: Any, responsibilities: Any) -> tuple[Array, Array]:
         raise ValueError(
             f"responsibilities: expected shape ({N}, K) with K >= 1, x having {N} rows; got {r.shape}"
         )
-    expect_finite("responsibilities", r)
+    r = settled("responsibilities", r)
     if r.min() < 0:
         _expect_all("responsibilities", r, r >= 0, "numbers >= 0")
-    return x, r
+    return settled("x", x), r
 
 
 def as_sample_weight(sample_weight: Any, N: int) -> Array | None:
@@ -104,8 +105,7 @@ def as_sample_weight(sample_weight: Any, N: int) -> Array | None:
         return None
     (w,) = as_floats(sample_weight=sample_weight)
     expect_shape("sample_weight", w, (N,), "one number for each row of x")
-    w = laid_out(w.astype(FLOAT64, copy=False))
-    expect_finite("sample_weight", w)
+    w = settled("sample_weight", w.astype(FLOAT64, copy=False))
     _expect_all("sample_weight", w, w >= 0, "numbers >= 0")
     with np.errstate(over="ignore"):
         total = w.sum()

@@ -16,7 +16,7 @@ from ._gaussians import (
     expect_factors,
     expect_samples,
     expect_symmetric,
-    laid_out,
+    settled,
 )
 from ._results import Array, EMStep, EStep, MStep
 from ._validate import as_floats, as_number, one_of
@@ -70,11 +70,12 @@ def gmm_e_step(
     factors = "precisions_cholesky", precisions_cholesky
     weights, means, u, _ = as_parameters(weights, means, factors, covariance_type, D)
     expect_factors(u, covariance_type)
+    x = settled("x", x)
     if using_reference():
         return reference.gmm_e_step(x, weights, means, u, covariance_type=covariance_type)
     result = EStep(np.empty(N, x.dtype), np.empty((N, len(means)), x.dtype))
     if N:
-        _mixture.e_step(laid_out(x), weights, means, u, COVARIANCE_TYPES.index(covariance_type), *result)
+        _mixture.e_step(x, weights, means, u, COVARIANCE_TYPES.index(covariance_type), *result)
     return result
 
 
@@ -131,7 +132,7 @@ def gmm_m_step(
         )
     new = _empty(covariance_type, r.shape[1], x.shape[1])
     index = COVARIANCE_TYPES.index(covariance_type)
-    _mixture.m_step(laid_out(x), laid_out(r), w, index, reg_covar, *new)
+    _mixture.m_step(x, r, w, index, reg_covar, *new)
     return MStep(*(a.astype(x.dtype, copy=False) for a in new))
 
 
@@ -190,6 +191,7 @@ def gmm_em_step(
         weights, means, ("covariances", covariances), covariance_type, D
     )
     expect_symmetric(covariances, covariance_type)
+    x = settled("x", x)
     u, failed = precisions_cholesky(covariances, covariance_type)
     if failed >= 0:
         component = (
@@ -207,7 +209,7 @@ def gmm_em_step(
     else:
         new = _empty(covariance_type, *means.shape)
         index = COVARIANCE_TYPES.index(covariance_type)
-        value = _mixture.em_step(laid_out(x), w, weights, means, u, index, reg_covar, *new)
+        value = _mixture.em_step(x, w, weights, means, u, index, reg_covar, *new)
     return EMStep(dtype.type(value), *(a.astype(dtype, copy=False) for a in new))
 
 
