@@ -192,13 +192,7 @@ def gmm_em_step(
     )
     expect_symmetric(covariances, covariance_type)
     x = settled("x", x)
-    u, failed = precisions_cholesky(covariances, covariance_type)
-    if failed >= 0:
-        component = (
-            f"of component {failed}, with a count of {weights[failed] * (N if w is None else w.sum()):.3g}"
-        )
-        whose = "that all share" if covariance_type == "tied" else component
-        raise ValueError(f"covariances: expected positive definite ones; got one that is not, {whose}")
+    u = _factors(covariances, covariance_type, weights * (N if w is None else w.sum()))
     dtype = np.result_type(x, given)
     if using_reference():
         step = reference.gmm_em_step(
@@ -219,6 +213,17 @@ def precisions_cholesky(covariances: Array, covariance_type: str) -> tuple[Array
         return _twin.precisions_cholesky(covariances, covariance_type)
     u, index = np.empty(covariances.shape), COVARIANCE_TYPES.index(covariance_type)
     return u, _mixture.precisions_cholesky(np.array(covariances, order="C"), index, u)
+
+
+def _factors(covariances: Array, covariance_type: str, counts: Array) -> Array:
+    """`precisions_cholesky`, or an error that names the component and its count of samples."""
+    u, failed = precisions_cholesky(covariances, covariance_type)
+    if failed >= 0:
+        whose = f"of component {failed}, with a count of {counts[failed]:.3g}"
+        if covariance_type == "tied":
+            whose = "that all share"
+        raise ValueError(f"covariances: expected positive definite ones; got one that is not, {whose}")
+    return u
 
 
 def _options(
