@@ -138,23 +138,22 @@ def test_partial_fit_with_weights_and_gaps():
 # -- singular covariances --
 
 
-def duplicated(D=3):
+def duplicated(point, D=3):
     """Two clouds, and a point many times over."""
     rng = np.random.default_rng(0)
-    clouds = [rng.standard_normal((60, D)), rng.standard_normal((50, D)) + 9]
-    return np.concatenate([*clouds, np.full((20, D), -7.0)])
+    clouds = [rng.standard_normal((60, D)) + 9, rng.standard_normal((50, D)) - 9]
+    return np.concatenate([*clouds, np.full((20, D), point)])
 
 
-def collapsing(kind, **options):
-    X = duplicated()
-    means = np.array([X[:60].mean(axis=0), np.full(3, -7.0), X[60:110].mean(axis=0)])
-    model = GaussianMixture(3, covariance_type=kind, reg_covar=0, means_init=means, random_state=0, **options)
-    return model, X
+def collapsing(kind, point, **options):
+    """k-means finds the three."""
+    options = {"covariance_type": kind, "reg_covar": 0, "init_params": "kmeans", "random_state": 0, **options}
+    return GaussianMixture(3, **options), duplicated(point)
 
 
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_singular_covariance_names_its_component(backend, kind):
-    model, X = collapsing(kind)
+    model, X = collapsing(kind, 0.0)
     message = r"ill-defined empirical covariance .*component \d, whose effective count is 20 of 130"
     with pytest.raises(ValueError, match=message):
         model.fit(X)
@@ -162,10 +161,11 @@ def test_singular_covariance_names_its_component(backend, kind):
 
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_singular_component_is_repaired(backend, kind):
-    model, X = collapsing(kind, on_singular="repair")
+    """The mean of equal numbers is not always that number: its variance need not be 0."""
+    model, X = collapsing(kind, 1.7, on_singular="repair")
     model.fit(X)
     floor = 1e-6 * X.var(axis=0).mean()
-    spike = np.argmin(np.abs(model.means_ + 7).sum(axis=1))
+    spike = np.argmin(np.abs(model.means_ - 1.7).sum(axis=1))
     assert model.weights_[spike] == pytest.approx(20 / 130)
     expected = {"full": floor * np.eye(3), "diag": np.full(3, floor), "spherical": floor}[kind]
     np.testing.assert_allclose(model.covariances_[spike], expected, rtol=1e-9, atol=1e-15)
@@ -175,7 +175,7 @@ def test_singular_component_is_repaired(backend, kind):
 
 @pytest.mark.parametrize("kind", ["full", "diag", "spherical"])
 def test_singular_component_is_dropped(backend, kind):
-    model, X = collapsing(kind, on_singular="drop")
+    model, X = collapsing(kind, 1.7, on_singular="drop")
     model.fit(X)
     assert model.weights_.shape == (2,)
     assert model.weights_.sum() == pytest.approx(1)
@@ -214,7 +214,7 @@ def test_more_components_than_distinct_points(backend, kind, reg_covar):
 
 
 def test_repair_and_merge():
-    X = duplicated()
+    X = samples()[:, :3]
     singular = Statistics(np.ones(1), np.zeros((1, 3)), np.zeros((1, 3, 3)))
     model = GaussianMixture(1, reg_covar=0).fit(X)
     before = model.means_.copy()

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import mixture
 from .._results import Array
-from .mixture_parameters import Parameters, factor
+from .mixture_parameters import Parameters
 
 
 class Split(NamedTuple):
@@ -29,10 +29,9 @@ class Split(NamedTuple):
 
 def split(covariances: Array, o: Array, m: Array) -> Split:
     """A covariance that is positive definite has blocks on its diagonal that are, too."""
-    s_oo = np.ascontiguousarray(covariances[:, o[:, None], o])
-    u = np.empty_like(s_oo)
+    u = covariances[:, o[:, None], o]
     if len(o):
-        factor(s_oo, "full", u)
+        u, _ = mixture.precisions_cholesky(u, "full")
     b = covariances[:, m[:, None], o] @ u  # Σ_mo U, hence A = b Uᵀ and A Σ_om = b bᵀ, exactly symmetric
     within = covariances[:, m[:, None], m] - b @ np.swapaxes(b, 1, 2)
     return Split(b @ np.swapaxes(u, 1, 2), within, u)

@@ -56,7 +56,9 @@ def problem_of(estimator: Any, x: Array, w: Array | None, reg_covar: float | Non
     floor = RELATIVE * scale or RELATIVE  # of constant features, there is no scale to know
     if reg_covar is None:
         reg_covar = floor if automatic else float(estimator.reg_covar)
-    largest = 0.0 if reg_covar > 0 else max(float(complete.max()), -float(complete.min()))
+    # "raise" fails where scikit-learn does: where there is no Cholesky factor at all
+    watched = reg_covar == 0 and estimator.on_singular != "raise"
+    largest = max(float(complete.max()), -float(complete.min())) if watched else 0.0
     return Problem(
         x,
         w,

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from .._backend import using_reference
-from .._gaussians import COVARIANCE_TYPES, covariance_shape
+from .. import mixture
 from .._results import Array
-from ..reference import mixture as twins
 from .mixture_parameters import (
     Parameters,
     checked_means,
@@ -45,7 +43,7 @@ def initial_parameters(
 
 def mean_variance(x: Array, sample_weight: Array | None) -> float:
     """The mean of the variances of the features."""
-    one = _in_chunks(x, sample_weight, "diag", lambda rows: np.ones((len(x[rows]), 1), x.dtype))
+    one = _in_chunks(x, sample_weight, "diag", lambda rows: np.ones((len(x[rows]), 1)))
     return float(one.covariances.mean())
 
 
@@ -54,20 +52,23 @@ def _statistics(estimator: Any, x: Array, sample_weight: Array | None, random_st
     K, kind, method = estimator.n_components, estimator.covariance_type, estimator.init_params
     if method == "kmeans":
         labels = KMeans(K, n_init=1, random_state=random_state).fit(x, sample_weight=sample_weight).labels_
-        one_hot = np.eye(K, dtype=x.dtype)
+        one_hot = np.eye(K)
         return _in_chunks(x, sample_weight, kind, lambda rows: one_hot[labels[rows]])
     if method == "random":
-        return _in_chunks(x, sample_weight, kind, lambda rows: _random(x[rows], K, random_state))
+        return _in_chunks(
+            x, sample_weight, kind, lambda rows: _random(len(x[rows]), K, x.dtype, random_state)
+        )
     if method == "k-means++":
         _, chosen = kmeans_plusplus(x, K, sample_weight=sample_weight, random_state=random_state)
     else:
         chosen = random_state.choice(len(x), size=K, replace=False)
-    return _m_step(x[chosen], np.eye(K, dtype=x.dtype), None, kind)
+    return _m_step(x[chosen], np.eye(K), None, kind)
 
 
-def _random(x: Array, K: int, random_state: Any) -> Array:
-    r = random_state.uniform(size=(len(x), K))
-    return np.asarray(r / r.sum(axis=1, keepdims=True), x.dtype)
+def _random(N: int, K: int, dtype: Any, random_state: Any) -> Array:
+    """Of the dtype of the samples, as scikit-learn's."""
+    r = random_state.uniform(size=(N, K)).astype(dtype)
+    return np.asarray(r / r.sum(axis=1, keepdims=True))
 
 
 def _in_chunks(
@@ -85,22 +86,13 @@ def _in_chunks(
 
 
 def _m_step(x: Array, r: Array, sample_weight: Array | None, covariance_type: str) -> Statistics:
-    """`closedform.gmm_m_step` without reg_covar, its results not rounded to the dtype of x."""
-    (_, K), D = r.shape, x.shape[1]
-    weight = float(len(x)) if sample_weight is None else float(sample_weight.sum())
-    if using_reference():
-        x, r = x.astype(np.float64), r.astype(np.float64)
-        weights, means, covariances = twins.gmm_m_step(
-            x, r, covariance_type=covariance_type, reg_covar=0.0, sample_weight=sample_weight
-        )
-    else:
-        from .. import _mixture
-
-        weights, means, covariances = (
-            np.empty(K),
-            np.empty((K, D)),
-            np.empty(covariance_shape(covariance_type, K, D)),
-        )
-        kind = COVARIANCE_TYPES.index(covariance_type)
-        _mixture.m_step(x, r, sample_weight, kind, 0.0, weights, means, covariances)
-    return Statistics(weights * weight, means, covariances)
+    """In float64, lest the parameters be rounded to the dtype of x."""
+    weights, means, covariances = mixture.gmm_m_step(
+        x.astype(np.float64, copy=False),
+        r,
+        covariance_type=covariance_type,
+        reg_covar=0.0,
+        sample_weight=sample_weight,
+    )
+    total = float(len(x)) if sample_weight is None else float(sample_weight.sum())
+    return Statistics(weights * total, means, covariances)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import mixture
+from .. import _mixture, mixture
 from .._backend import using_reference
 from .._gaussians import COVARIANCE_TYPES
 from .._results import Array
@@ -87,8 +87,6 @@ def _iterate(
             if watch(iteration, bound):
                 break
         return None
-    from .. import _mixture
-
     never = -1.0  # the tolerance: `watch` knows the lower bound that a warm start goes on from
     kind = COVARIANCE_TYPES.index(p.covariance_type)
     pi, mu, sigma, u = p.attributes().values()

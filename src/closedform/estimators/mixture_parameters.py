@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
-from .._backend import using_reference
-from .._gaussians import COVARIANCE_TYPES, covariance_shape
+from .. import mixture
+from .._gaussians import covariance_shape
 from .._results import Array
-from ..reference import mixture as twins
 from .mixture_statistics import Statistics, about
 
 FIXABLE = ("weights", "means", "covariances")
@@ -50,7 +49,9 @@ class Parameters:
 
     def factor(self, least: float = 0.0) -> int:
         """The factors of the precisions anew; the first component without one, or -1. `least` as in `collapsed`."""
-        failed = factor(self.covariances, self.covariance_type, self.precisions_cholesky)
+        self.precisions_cholesky[...], failed = mixture.precisions_cholesky(
+            self.covariances, self.covariance_type
+        )
         return failed if failed >= 0 or not least else self.collapsed(least)
 
     def collapsed(self, least: float) -> int:
@@ -98,16 +99,6 @@ def regularised(covariances: Array, reg_covar: float, covariance_type: str) -> A
     if covariance_type in ("full", "tied"):
         return covariances + reg_covar * np.eye(covariances.shape[-1])
     return covariances + reg_covar
-
-
-def factor(covariances: Array, covariance_type: str, out: Array) -> int:
-    """U with U Uᵀ = Σ⁻¹, upper triangular; the first component without one, or -1."""
-    if using_reference():
-        out[...], failed = twins.precisions_cholesky(covariances, covariance_type)
-        return failed
-    from .. import _mixture
-
-    return _mixture.precisions_cholesky(covariances, COVARIANCE_TYPES.index(covariance_type), out)
 
 
 def precisions(precisions_cholesky: Array, covariance_type: str) -> Array:
