@@ -309,6 +309,7 @@ def test_bad_samples(X, message):
         ({"missing": "marginalise", "covariance_type": "diag"}, "missing: expected 'error'"),
         ({"learning_decay": 0.5}, "learning_decay: expected"),
         ({"weights_init": [0.5, 0.4]}, "should be normalized"),
+        ({"means_init": np.full((2, 5), np.nan)}, "means_init: expected finite numbers"),
         ({"means_init": np.ones((2, 4))}, "'means' should have the shape"),
         ({"precisions_init": -np.ones((2, 5, 5))}, "symmetric, positive-definite"),
     ],

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
 
 from .. import mixture
-from .._gaussians import covariance_shape
+from .._gaussians import covariance_shape, expect_finite
 from .._results import Array
+from .._validate import as_floats
 from .mixture_statistics import Statistics, about
 
 FIXABLE = ("weights", "means", "covariances")
@@ -125,7 +125,7 @@ def free_parameters(covariance_type: str, K: int, D: int) -> int:
 
 
 def checked_weights(weights: Any, K: int) -> Array:
-    weights = _floats(weights)
+    weights = _floats("weights_init", weights)
     _expect_shape(weights, (K,), "weights")
     if (weights < 0).any() or (weights > 1).any():
         raise ValueError(
@@ -140,13 +140,13 @@ def checked_weights(weights: Any, K: int) -> Array:
 
 
 def checked_means(means: Any, K: int, D: int) -> Array:
-    means = _floats(means)
+    means = _floats("means_init", means)
     _expect_shape(means, (K, D), "means")
     return means
 
 
 def checked_precisions(precisions: Any, covariance_type: str, K: int, D: int) -> Array:
-    precisions = _floats(precisions)
+    precisions = _floats("precisions_init", precisions)
     _expect_shape(precisions, covariance_shape(covariance_type, K, D), f"{covariance_type} precision")
     if covariance_type in ("full", "tied"):
         symmetric = np.allclose(precisions, np.swapaxes(precisions, -1, -2))
@@ -157,10 +157,11 @@ def checked_precisions(precisions: Any, covariance_type: str, K: int, D: int) ->
     return precisions
 
 
-def _floats(a: Any) -> Array:
+def _floats(name: str, a: Any) -> Array:
     """A float64 copy, C-contiguous: never the array of the caller."""
-    checked = check_array(a, dtype=np.float64, ensure_2d=False, allow_nd=True, copy=True)
-    return np.ascontiguousarray(checked)
+    (a,) = as_floats(**{name: a})
+    expect_finite(name, a)
+    return np.array(a, np.float64, order="C")
 
 
 def _expect_shape(a: Array, shape: tuple[int, ...], name: str) -> None:
