@@ -74,7 +74,7 @@ struct Mixture {
     const double* offset;  // (K,) the log of weight_k density_k at the mean
     const double* means;   // (K, D)
     const double* precisions_cholesky;
-    const double* centre;  // (D,) near the samples' mean: tied covariances are summed about it
+    const double* centre;  // (D,) subtracted from samples and means: near the samples' mean if tied, else 0
 };
 
 template <class T>
