@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn import mixture as sklearn_mixture
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -172,6 +173,17 @@ def test_weights_begin_too(kind):
     cov = np.cov(X.T, aweights=w, ddof=0)
     expected = {"full": cov[None], "tied": cov, "diag": np.diag(cov)[None], "spherical": [np.trace(cov) / 5]}
     np.testing.assert_allclose(model.covariances_, expected[kind], rtol=1e-11)
+
+
+def test_k_means_is_weighted():
+    X, w = samples(), np.random.default_rng(1).uniform(0, 5, 331) ** 4
+    centres = [
+        KMeans(3, n_init=1, random_state=0).fit(X, sample_weight=weights).cluster_centers_
+        for weights in (w, None)
+    ]
+    model = fitted(X, sample_weight=w, random_state=0, max_iter=0)
+    np.testing.assert_allclose(model.means_, centres[0], rtol=1e-6)
+    assert np.abs(centres[0] - centres[1]).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,27 @@ def test_singular_component_is_dropped(backend, kind):
     assert model.n_components == 3
 
 
+@pytest.mark.parametrize("kind", ["diag", "spherical"])
+@pytest.mark.parametrize(("on_singular", "components"), [("repair", [3, 3]), ("drop", [3, 2, 2])])
+def test_a_component_that_collapses_on_the_way(backend, kind, on_singular, components):
+    """In two iterations. A tolerance that any change meets waits for the smaller mixture; no spike is shown."""
+    X, seen, spikes = duplicated(1.7), [], []
+
+    def watch(iteration, bound, estimator):
+        seen.append(len(estimator.weights_))
+        spikes.append(estimator.covariances_.min())
+
+    start = {
+        "weights_init": np.full(3, 1 / 3),
+        "means_init": np.array([[9.0] * 3, [-9.0] * 3, [1.7] * 3]),
+        "precisions_init": np.full((3, 3) if kind == "diag" else 3, 1 / 1.5),
+    }
+    options = {"covariance_type": kind, "reg_covar": 0, "on_singular": on_singular, "callbacks": [watch]}
+    model = fitted(X, tol=1e9, **options, **start)
+    assert (seen, model.n_iter_, model.converged_) == (components, len(components), True)
+    assert min(spikes) >= 1e-20
+
+
 @pytest.mark.parametrize("on_singular", ["raise", "drop"])
 def test_a_singular_covariance_of_all_cannot_be_dropped(backend, on_singular):
     X = samples()

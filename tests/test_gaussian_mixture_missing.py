@@ -169,6 +169,11 @@ def test_condition(backend, kind, given):
     assert part.sample(5)[0].shape == (5, len(rest))
 
 
+def test_features_count_from_the_end_too():
+    model = fitted(samples(), random_state=0)
+    assert_same_mixture(model.condition([-1, 0], [0.5, 1]), model.condition([4, 0], [0.5, 1]), rtol=0, atol=0)
+
+
 def test_condition_far_from_every_component():
     model = fitted(samples(), random_state=0)
     part = model.condition([0], [1e5])
