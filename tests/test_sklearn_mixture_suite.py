@@ -29,6 +29,8 @@ EXCUSED = {
     "test_gaussian_mixture_array_api_compliance": ARRAY_API,
     "test_gaussian_mixture_raises_where_array_api_not_implemented": ARRAY_API,
 }
+if sklearn.__version__.startswith("1.6."):
+    EXCUSED["test_regularisation"] = "expects the shorter message of 1.6; ours is that of later versions"
 
 
 @pytest.fixture(autouse=True)
