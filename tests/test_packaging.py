@@ -41,8 +41,8 @@ def test_import_starts_no_thread():
     assert run_python(code).stdout == run_python(numpy_alone).stdout
 
 
-def test_all_is_sorted_complete_and_importable():
-    assert cf.__all__ == sorted(cf.__all__)
+def test_all_is_complete_and_importable():  # ruff keeps it sorted
+    assert len(set(cf.__all__)) == len(cf.__all__)
     for name in cf.__all__:
         assert getattr(cf, name) is not None
     public = {

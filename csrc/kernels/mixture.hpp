@@ -3,8 +3,8 @@
 // Samples go by in chunks, transposed, so that vectors run along samples: then neither the triangle of a
 // Cholesky factor nor a small D leaves lanes idle, and the responsibilities of a chunk never leave the cache.
 // Everything is float64, and centred: sums are about the means that the responsibilities were computed with,
-// which EM moves little; those of a tied covariance about the centre of the mixture. Tasks are ranges of chunks
-// with sums of their own, added in order.
+// which EM moves little; those of a tied covariance about the centre of the mixture. Tasks are ranges of
+// chunks with sums of their own, added in order.
 #pragma once
 
 #include "mixture_density.hpp"

@@ -103,8 +103,8 @@ def _edge_e(dtype: Any) -> Iterator[Call]:
         yield _e_step(150, 5, 3, kind, dtype, offset=1e4)
         call = _e_step(70, 3, 4, kind, dtype)
         x, weights, means, u = call.args
-        yield Call(f"{kind}, far from all means", (x * dtype(1e4), weights, means, u), call.options)
-        tiny = x * dtype(np.finfo(dtype).smallest_subnormal)
+        yield Call(f"{kind}, far from all means", ((x * 1e4).astype(dtype), weights, means, u), call.options)
+        tiny = x * float(np.finfo(dtype).smallest_subnormal)
         yield Call(f"{kind}, subnormal samples", (tiny, weights, means, u), call.options)
         weights = np.array([0, 0.25, 0.75, 0], dtype)
         yield Call(f"{kind}, components of weight 0", (x, weights, means, u), call.options)
