@@ -6,8 +6,7 @@
 //
 // The first product is done for many steps at once, so are the gradients of the weights, and both are large.
 // What remains of a step is a product with w_h, packed once for all steps, and elementwise work on numbers
-// that are still in the cache. (After Appleyard et al., arXiv 1604.01946, and the peephole-free cell of
-// Graves, 2013.)
+// that are still in the cache. (After Appleyard et al., arXiv 1604.01946.)
 //
 // Rows shorter than T carry their state along where they do not take part: forward, h and c hold it until
 // clear_padding(); backward, its gradients pass by.
