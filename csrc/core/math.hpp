@@ -51,15 +51,7 @@ CF_INLINE Vec<T> polynomial(const T (&c)[N], Vec<T> x, Vec<T> x2) {
 // Keeps GCC from seeing through a constant: it would make two instructions of max(constant, x).
 template <class T>
 CF_INLINE Vec<T> bound(T value) {
-    Vec<T> v = splat<T>(value);
-#if defined(__GNUC__) && !defined(__clang__)
-#if defined(__x86_64__)
-    __asm__("" : "+x"(v));
-#elif defined(__aarch64__)
-    __asm__("" : "+w"(v));
-#endif
-#endif
-    return v;
+    return opaque(splat<T>(value));
 }
 
 // The integer n nearest to factor * x / ln 2, and bits that end in the integer n + bias.

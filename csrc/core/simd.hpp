@@ -182,6 +182,28 @@ CF_INLINE Vec<T> copysign(Vec<T> magnitude, Vec<T> sign) {
     return as_float<T>((as_int<T>(magnitude) & ~sign_bit<T>()) | (as_int<T>(sign) & sign_bit<T>()));
 }
 
+// Compilers see the one instruction in this.
+CF_INLINE Vec<double> square_root(Vec<double> v) {
+#pragma GCC unroll 8
+    for (ptrdiff_t i = 0; i < lanes<double>; ++i) v[i] = __builtin_sqrt(v[i]);
+    return v;
+}
+
+// v, but the compiler does not know it: it can neither load it once more instead, nor fold a constant.
+template <class V>
+CF_INLINE V opaque(V v) {
+#if defined(__GNUC__) && !defined(__clang__)
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+#endif
+    return v;
+}
+
 // Whether any lane of a comparison's result is set.
 template <class T>
 CF_INLINE bool any(Int<T> mask) {

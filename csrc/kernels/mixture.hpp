@@ -41,15 +41,18 @@ void gmm_sums(double* sums, const T* x, const T* responsibilities, const double*
             c.load(x + i * m.D, weights ? weights + i : nullptr, count, m);
             if (responsibilities) {
                 for (ptrdiff_t k = 0; k < m.K; ++k)
-                    for (ptrdiff_t s = 0; s < n; ++s)
-                        c.r[k * n + s] =
-                            c.weight[s] * double(responsibilities[(i + smaller(s, count - 1)) * m.K + k]);
+                    for (ptrdiff_t s = 0; s < n; ++s) {
+                        const double r = double(responsibilities[(i + smaller(s, count - 1)) * m.K + k]);
+                        c.root_r[k * n + s] = c.root_weight[s] * __builtin_sqrt(r);
+                    }
             } else {
                 log_densities(c, centred);
                 normalise(c, m.K);
                 Lanes total = load<double>(own.log_likelihood);
-                for (ptrdiff_t s = 0; s < n; s += W)
-                    total += load<double>(c.weight + s) * load<double>(c.log + s);
+                for (ptrdiff_t s = 0; s < n; s += W) {
+                    const Lanes root = load<double>(c.root_weight + s);
+                    total += root * root * load<double>(c.log + s);
+                }
                 store<double>(own.log_likelihood, total);
             }
             accumulate(own, c, centred.means);
@@ -78,7 +81,7 @@ void gmm_e_step(T* log_likelihood, T* responsibilities, const T* x, ptrdiff_t N,
             for (ptrdiff_t s = 0; s < count; ++s) {
                 log_likelihood[i + s] = T(c.log[s]);
                 for (ptrdiff_t k = 0; responsibilities && k < m.K; ++k)
-                    responsibilities[(i + s) * m.K + k] = T(c.r[k * n + s]);
+                    responsibilities[(i + s) * m.K + k] = T(c.root_r[k * n + s] * c.root_r[k * n + s]);
             }
         }
     });

@@ -82,7 +82,7 @@ CF_INLINE void diagonal_density(const Samples& c, const double* a, const double*
     }
 }
 
-// r[k] = log (weight_k density_k) of the chunk's samples.
+// root_r[k] = log (weight_k density_k) of the chunk's samples.
 inline void log_densities(const Samples& c, const Centred& centred) {
     const Mixture& m = centred.m;
     const ptrdiff_t D = m.D, n = c.n;
@@ -100,7 +100,7 @@ inline void log_densities(const Samples& c, const Centred& centred) {
     const double one = 1;
     for (ptrdiff_t k = 0; k < m.K; ++k) {
         const double *const mean = centred.means + k * D, *const turned = centred.turned + k * D;
-        double* const log_k = c.r + k * n;
+        double* const log_k = c.root_r + k * n;
         switch (m.type) {
             case CovarianceType::full:
                 full_density(c, mean, u + k * D * D, D, m.offset[k], log_k);
@@ -117,19 +117,20 @@ inline void log_densities(const Samples& c, const Centred& centred) {
     }
 }
 
-// From log densities to responsibilities times the samples' weights: a softmax over the components, in place;
-// c.log is the log of its divisor.
+// From log densities to the roots of responsibilities times weights: a softmax over the components, in place;
+// c.log is the log of its divisor. The M step wants roots, for products of sqrt(r) z; here they are cheap:
+// sqrt(exp(a)) = exp(a / 2).
 inline void normalise(const Samples& c, ptrdiff_t K) {
     for (ptrdiff_t i = 0; i < c.n; i += W) {
-        double* const r = c.r + i;
+        double* const r = c.root_r + i;
         Lanes largest = load<double>(r), sum{};
         for (ptrdiff_t k = 1; k < K; ++k) largest = max(largest, load<double>(r + k * c.n));
         for (ptrdiff_t k = 0; k < K; ++k) {
-            const Lanes e = exp_nonpositive<double>(load<double>(r + k * c.n) - largest);
-            store<double>(r + k * c.n, e);
-            sum += e;
+            const Lanes root = exp_nonpositive<double>(0.5 * (load<double>(r + k * c.n) - largest));
+            store<double>(r + k * c.n, root);
+            sum += root * root;
         }
-        const Lanes scale = load<double>(c.weight + i) / sum;
+        const Lanes scale = load<double>(c.root_weight + i) / square_root(sum);
         for (ptrdiff_t k = 0; k < K; ++k) store<double>(r + k * c.n, load<double>(r + k * c.n) * scale);
         store<double>(c.log + i, largest + log<double>(sum));
     }

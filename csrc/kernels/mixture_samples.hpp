@@ -43,23 +43,34 @@ struct Centred {
 
 // A chunk of samples and what becomes of it; [.][n] are rows of n samples.
 struct Samples {
-    ptrdiff_t n;           // samples, the last of them perhaps made up, of weight 0
-    double *x, *z;         // [D][n] samples about the centre, and what is made of them
-    double* r;             // [K][n] log densities, then responsibilities
-    double *weight, *log;  // [n] of the samples; their log-likelihood
+    ptrdiff_t n;          // samples, the last of them perhaps made up, of weight 0
+    double *x, *z;        // [D][n] samples about the centre, and what is made of them
+    double* root_r;       // [K][n] log densities, then the roots of responsibilities times weights
+    double* root_weight;  // [n]
+    double* log;          // [n] log-likelihoods
 
     static ptrdiff_t size(const Mixture& m, ptrdiff_t n) { return (2 * m.D + m.K + 2) * n; }
     Samples(double* memory, const Mixture& m, ptrdiff_t n_)
-        : n(n_), x(memory), z(x + m.D * n), r(z + m.D * n), weight(r + m.K * n), log(weight + n) {}
+        : n(n_),
+          x(memory),
+          z(x + m.D * n),
+          root_r(z + m.D * n),
+          root_weight(root_r + m.K * n),
+          log(root_weight + n) {}
 
     // Rows [0, count) of x; the rest repeats the last, so that it is as finite as they are.
     template <class T>
     void load(const T* rows, const double* weights, ptrdiff_t count, const Mixture& m) const {
-        for (ptrdiff_t d = 0; d < m.D; ++d) {
-            double *const to = x + d * n, centre = m.centre[d];
-            for (ptrdiff_t i = 0; i < n; ++i) to[i] = double(rows[smaller(i, count - 1) * m.D + d]) - centre;
+        constexpr ptrdiff_t few = 8;  // features at a time: rows are read along, and so many columns written
+        for (ptrdiff_t d = 0; d < m.D; d += few) {
+            const ptrdiff_t end = smaller(m.D, d + few);
+            for (ptrdiff_t i = 0; i < n; ++i) {
+                const T* const row = rows + smaller(i, count - 1) * m.D;
+                for (ptrdiff_t e = d; e < end; ++e) x[e * n + i] = double(row[e]) - m.centre[e];
+            }
         }
-        for (ptrdiff_t i = 0; i < n; ++i) weight[i] = i >= count ? 0 : weights ? weights[i] : 1;
+        for (ptrdiff_t i = 0; i < n; ++i)
+            root_weight[i] = i >= count ? 0 : weights ? __builtin_sqrt(weights[i]) : 1;
     }
 };
 

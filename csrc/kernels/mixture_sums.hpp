@@ -41,14 +41,14 @@ CF_INLINE void product_tile(double* second, ptrdiff_t D, const double* z_i, cons
         for (int j = 0; j < J; ++j) acc[i][j] = load<double>(second + (i * D + j) * W);
     ptrdiff_t s = 0;
     do {
-        Lanes right[J];
+        Lanes left[I];
 #pragma GCC unroll 4
-        for (int j = 0; j < J; ++j) right[j] = load<double>(z_j + j * n + s);
+        for (int i = 0; i < I; ++i) left[i] = load<double>(z_i + i * n + s);
 #pragma GCC unroll 4
-        for (int i = 0; i < I; ++i) {
-            const Lanes left = load<double>(z_i + i * n + s);
+        for (int j = 0; j < J; ++j) {
+            const Lanes right = opaque(load<double>(z_j + j * n + s));
 #pragma GCC unroll 4
-            for (int j = 0; j < J; ++j) acc[i][j] += left * right[j];
+            for (int i = 0; i < I; ++i) acc[i][j] += left[i] * right;
         }
         s += W;
     } while (s < n);
@@ -75,10 +75,10 @@ inline void lower_product(double* second, const Samples& c, ptrdiff_t D) {
     if (i < D) product_rows<1>(second, c, D, i);
 }
 
-// z = x - mean for the I features from d on: adds up r z in `first`, and r z^2 in `second`, whose sums lie
-// `step` apart. Or, for the sake of the product z z^T, z = sqrt(r) (x - mean), which is kept.
+// z = sqrt(r) (x - mean) for the I features from d on: adds up sqrt(r) z in `first`, and z^2 in `second`,
+// whose sums lie `step` apart; or keeps z, for the sake of the product z z^T.
 template <int I, bool squares>
-CF_INLINE void weigh(const Samples& c, const double* r, const double* mean, ptrdiff_t d, double* first,
+CF_INLINE void weigh(const Samples& c, const double* root_r, const double* mean, ptrdiff_t d, double* first,
                      double* second, ptrdiff_t step) {
     const ptrdiff_t n = c.n;
     const double* const x = c.x + d * n;
@@ -90,17 +90,15 @@ CF_INLINE void weigh(const Samples& c, const double* r, const double* mean, ptrd
     for (int i = 0; i < I; ++i) sum[i] = load<double>(first + i * W);
     ptrdiff_t s = 0;
     do {
-        const Lanes weight = load<double>(r + s);
+        const Lanes root = load<double>(root_r + s);
 #pragma GCC unroll 4
         for (int i = 0; i < I; ++i) {
-            const Lanes z = load<double>(x + i * n + s) - centre[i], weighted = weight * z;
-            if constexpr (squares) {
-                sum[i] += weighted;
-                square[i] += weighted * z;
-            } else {
-                sum[i] += weight * weighted;
-                store<double>(kept + i * n + s, weighted);
-            }
+            const Lanes z = root * (load<double>(x + i * n + s) - centre[i]);
+            sum[i] += root * z;
+            if constexpr (squares)
+                square[i] += z * z;
+            else
+                store<double>(kept + i * n + s, z);
         }
         s += W;
     } while (s < n);
@@ -113,56 +111,55 @@ CF_INLINE void weigh(const Samples& c, const double* r, const double* mean, ptrd
 }
 
 template <bool squares>
-inline void weigh_all(const Samples& c, const double* r, const double* mean, ptrdiff_t D, double* first,
+inline void weigh_all(const Samples& c, const double* root_r, const double* mean, ptrdiff_t D, double* first,
                       double* second, ptrdiff_t step) {
     ptrdiff_t d = 0;
     for (; d + 4 <= D; d += 4)
-        weigh<4, squares>(c, r, mean + d, d, first + d * W, second + d * step * W, step);
-    for (; d < D; ++d) weigh<1, squares>(c, r, mean + d, d, first + d * W, second + d * step * W, step);
+        weigh<4, squares>(c, root_r, mean + d, d, first + d * W, second + d * step * W, step);
+    for (; d < D; ++d) weigh<1, squares>(c, root_r, mean + d, d, first + d * W, second + d * step * W, step);
 }
 
-CF_INLINE void take_roots(double* r, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; ++i) r[i] = __builtin_sqrt(r[i]);
-}
-
-// Adds the chunk, whose r are responsibilities times weights.
+// Adds the chunk.
 inline void accumulate(const LaneSums& sums, const Samples& c, const double* means) {
     const Mixture& m = sums.m;
     const ptrdiff_t D = m.D, n = c.n;
     for (ptrdiff_t k = 0; k < m.K; ++k) {
-        double* const r = c.r + k * n;
-        const double* const mean = means + k * D;
+        const double *const root_r = c.root_r + k * n, *const mean = means + k * D;
         Lanes count{};
-        for (ptrdiff_t i = 0; i < n; i += W) count += load<double>(r + i);
+        for (ptrdiff_t i = 0; i < n; i += W) {
+            const Lanes root = load<double>(root_r + i);
+            count += root * root;
+        }
         if (reduce_max<double>(count) == 0) continue;  // far from all of these samples
         store<double>(sums.counts + k * W, load<double>(sums.counts + k * W) + count);
         double *const first = sums.first + k * D * W, *const second = sums.second;
         switch (m.type) {
             case CovarianceType::full:
-                take_roots(r, n);
-                weigh_all<false>(c, r, mean, D, first, second, 0);
+                weigh_all<false>(c, root_r, mean, D, first, second, 0);
                 lower_product(second + k * D * D * W, c, D);
                 break;
             case CovarianceType::tied:
-                weigh_all<true>(c, r, mean, D, first, sums.spare, 0);
+                weigh_all<true>(c, root_r, mean, D, first, sums.spare, 0);
                 break;
             case CovarianceType::diag:
-                weigh_all<true>(c, r, mean, D, first, second + k * D * W, 1);
+                weigh_all<true>(c, root_r, mean, D, first, second + k * D * W, 1);
                 break;
             case CovarianceType::spherical:
-                weigh_all<true>(c, r, mean, D, first, second + k * W, 0);
+                weigh_all<true>(c, root_r, mean, D, first, second + k * W, 0);
         }
     }
     if (m.type != CovarianceType::tied) return;
     for (ptrdiff_t i = 0; i < n; i += W) {  // about one centre, with the weight of all components
         Lanes total{};
-        for (ptrdiff_t k = 0; k < m.K; ++k) total += load<double>(c.r + k * n + i);
-        store<double>(c.weight + i, total);
+        for (ptrdiff_t k = 0; k < m.K; ++k) {
+            const Lanes root = load<double>(c.root_r + k * n + i);
+            total += root * root;
+        }
+        store<double>(c.root_weight + i, square_root(total));
     }
-    take_roots(c.weight, n);
     for (ptrdiff_t d = 0; d < D; ++d)
         for (ptrdiff_t i = 0; i < n; i += W)
-            store<double>(c.z + d * n + i, load<double>(c.weight + i) * load<double>(c.x + d * n + i));
+            store<double>(c.z + d * n + i, load<double>(c.root_weight + i) * load<double>(c.x + d * n + i));
     lower_product(sums.second, c, D);
 }
 
@@ -175,13 +172,15 @@ inline void finish(const LaneSums& sums, double* out) {
     for (ptrdiff_t i = 0; i < plain; ++i)
         out[i] = reduce_add<double>(load<double>(sums.log_likelihood + i * W));
     double* const second = out + plain;
-    for (ptrdiff_t i = 0; i < LaneSums::of_second(m); ++i) {
-        const ptrdiff_t row = i / D % D, column = i % D;
-        if (!matrices || column <= row) second[i] = reduce_add<double>(load<double>(sums.second + i * W));
-    }
-    for (ptrdiff_t i = 0; matrices && i < LaneSums::of_second(m); ++i) {
-        const ptrdiff_t row = i / D % D, column = i % D;
-        if (column > row) second[i] = second[i + (column - row) * (D - 1)];
+    if (!matrices)
+        for (ptrdiff_t i = 0; i < LaneSums::of_second(m); ++i)
+            second[i] = reduce_add<double>(load<double>(sums.second + i * W));
+    for (ptrdiff_t k = 0; matrices && k < LaneSums::of_second(m) / (D * D); ++k) {
+        double* const matrix = second + k * D * D;
+        for (ptrdiff_t i = 0; i < D; ++i)
+            for (ptrdiff_t j = 0; j <= i; ++j)
+                matrix[i * D + j] = matrix[j * D + i] =
+                    reduce_add<double>(load<double>(sums.second + (k * D * D + i * D + j) * W));
     }
 }
 
