@@ -15,7 +15,7 @@ import pytest
 from closedform import __version__, _kernels
 from closedform.catalogue import OPS
 from closedform.cli import COMMANDS, main
-from closedform.cli.bench import cases, measure, report
+from closedform.cli.bench import cases, libraries, measure, report
 from closedform.cli.bench.processes import Worker, WorkerError
 
 QUICKLY = ("--threads", "1", "--peers", "--seconds", "0.02")
@@ -249,6 +249,13 @@ def test_torch_computes_the_same():
     rows = json.loads(done.stdout)["rows"]
     # its gelu, for one, cancels on the left and is off by 1800 eps
     assert all(row["libraries"]["torch"]["error"] <= 1000 * row["allowed_error"] for row in rows)
+
+
+def test_sklearn_computes_the_same():
+    for op in ("gmm_e_step", "gmm_m_step", "gmm_em_step"):
+        case = cases.Case(op, "full 200x4x3", "float64")
+        job = libraries.prepare("sklearn", case)
+        assert libraries.judge(case).error(job.check()) <= 10 * cases.allowed(case)  # densities less exact
 
 
 def test_interrupt_ends_quietly_and_leaves_no_process():

@@ -1,4 +1,4 @@
-"""`closedform bench`: how fast, how exact, how much memory, against the NumPy twins and PyTorch."""
+"""`closedform bench`: how fast, how exact, how much memory, against the NumPy twins, PyTorch and scikit-learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .cases import Case, choose
 from .processes import WorkerError
 from .steps import STEPS
 
-PEERS = ("torch",)
+PEERS = {"torch": "torch", "sklearn": "scikit-learn"}  # modules, and what pip calls them
 QUICK, FULL = 0.2, 1.0  # seconds of timing for each library and case
 
 
@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--peers",
         nargs="*",
-        choices=PEERS,
+        choices=list(PEERS),
         metavar="LIBRARY",
-        help="what to compare with, beside the twins: torch",
+        help="what to compare with, beside the twins: torch, sklearn (default: those that are installed)",
     )
     add(
         "--seconds",
@@ -79,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _peers(args: argparse.Namespace) -> list[str]:
     """The libraries asked for, or those installed."""
-    asked = PEERS if args.peers is None else args.peers
+    asked = list(PEERS) if args.peers is None else args.peers
     there = [name for name in asked if importlib.util.find_spec(name) is not None]
     for name in asked:
         if name not in there:
             if args.peers is not None:
-                args.parser.error(f"--peers: {name} is not installed: pip install {name}")
+                args.parser.error(f"--peers: {name} is not installed: pip install {PEERS[name]}")
             print(
-                f"{name} is not installed, so there is no comparison with it: pip install {name}",
+                f"{name} is not installed, so there is no comparison with it: pip install {PEERS[name]}",
                 file=sys.stderr,
             )
     return there

@@ -14,8 +14,6 @@ from ...catalogue import Judge, outputs, traffic
 from . import steps
 from .cases import Case, entry
 
-LIBRARIES = ("closedform", "twin", "torch")
-
 
 @dataclass
 class Job:
@@ -30,6 +28,8 @@ class Job:
 def prepare(library: str, case: Case) -> Job | None:
     """The job, or None if the library lacks the op."""
     if case.op in steps.STEPS:
+        if library == "sklearn":
+            return None
         make = partial(steps.make, library, case.op, case.label)
         flops, moved = steps.cost(case.op, case.label)
         return Job(make(), lambda: steps.losses(make()), flops, lambda _: moved)
@@ -39,6 +39,10 @@ def prepare(library: str, case: Case) -> Job | None:
         from . import torch_ops
 
         return torch_ops.prepare(op.name, call)
+    if library == "sklearn":
+        from . import sklearn_ops
+
+        return sklearn_ops.prepare(op.name, call)
     function = op.public if library == "closedform" else op.twin
     return Job(
         partial(function, *call.args, **call.options),
@@ -63,6 +67,10 @@ def versions(library: str, threads: int) -> str:
 
         torch.set_num_threads(threads)
         return f"PyTorch {torch.__version__}"
+    if library == "sklearn":
+        import sklearn
+
+        return f"scikit-learn {sklearn.__version__}"
     import closedform
 
     closedform.set_num_threads(threads)

@@ -16,21 +16,21 @@ limit     share of what this machine can do, as measured in this run: multiply-a
           copy of as many bytes, whichever takes longer (both on the same number of threads)
 error     largest error in eps of the precision, against the NumPy twin in float64
 x twin    how many times faster than the NumPy twin; for dense that is NumPy's own matmul
-{torch}scratch   peak of one call's memory beyond its inputs and its result, in MiB"""
-TORCH = "x torch   how many times faster than PyTorch\n"
+{peer}scratch   peak of one call's memory beyond its inputs and its result, in MiB"""
+PEER = "x peer    how many times faster than PyTorch, or for mixtures scikit-learn\n"
 
 
 def table(report: dict[str, Any]) -> str:
     import tabulate
 
     tabulate.MIN_PADDING = 0  # of headings: the table fits 120 columns
-    torch = any("torch" in row["speedup"] for row in report["rows"])
+    peers = _has_peers(report)
     headers = ["op", "case", "thr", "time", "±", "speed", "", "limit", "error", "x twin"]
-    headers += ["x torch"] if torch else []
+    headers += ["x peer"] if peers else []
     headers += ["scratch"]
     lines, before = [], None
     for row in report["rows"]:
-        cells = _cells(row, torch)
+        cells = _cells(row, peers)
         if cells[:2] == before:
             lines.append(["", "", *cells[2:]])
         else:
@@ -40,7 +40,7 @@ def table(report: dict[str, Any]) -> str:
     return str(tabulate.tabulate(lines, headers, colalign=align, disable_numparse=True))
 
 
-def _cells(row: dict[str, Any], torch: bool) -> list[str]:
+def _cells(row: dict[str, Any], peers: bool) -> list[str]:
     ours = row["libraries"]["closedform"]
     case = row["label"] if row["dtype"] == "float32" else f"{row['label']} f64"
     cells = [
@@ -55,7 +55,8 @@ def _cells(row: dict[str, Any], torch: bool) -> list[str]:
         f"{ours['error']:.2f}" if row["correct"] else "WRONG",
         _times(row["speedup"].get("twin")),
     ]
-    cells += [_times(row["speedup"].get("torch"))] if torch else []
+    if peers:
+        cells.append(_times(next((x for name, x in row["speedup"].items() if name != "twin"), None)))
     scratch = ours["scratch"]
     return [*cells, "" if scratch is None else f"{scratch / 2**20:.1f}"]
 
@@ -88,5 +89,8 @@ def import_line(seconds: dict[str, float]) -> str:
 
 
 def legend(report: dict[str, Any]) -> str:
-    torch = any("torch" in row["speedup"] for row in report["rows"])
-    return LEGEND.format(torch=TORCH if torch else "")
+    return LEGEND.format(peer=PEER if _has_peers(report) else "")
+
+
+def _has_peers(report: dict[str, Any]) -> bool:
+    return any(row["speedup"].keys() - {"twin"} for row in report["rows"])
