@@ -15,7 +15,7 @@ from . import mixture_plot
 from .mixture_data import problem_of, samples_of
 from .mixture_fitted import FittedMixture
 from .mixture_init import initial_parameters
-from .mixture_loop import Problem, Run, climb, mended, step
+from .mixture_loop import Problem, Run, climb, mended
 from .mixture_options import check_options
 from .mixture_parameters import Parameters
 from .mixture_progress import CallbackSupportMixin, Observers, with_callbacks
@@ -36,7 +36,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     reg_covar : added to the diagonals of covariances; "auto" is 1e-6 times the mean variance of the features (1e-6
         if that is 0), so that the units of the data do not matter
     max_iter, n_init : iterations at most, from each of n_init beginnings; the most likely end is kept
-    init_params : "kmeans", "k-means++", "random" or "random_from_data"
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; on all rows, or, where X is a dask array or an
+        np.memmap of more than 32,768 rows, on as many of them, drawn by random_state
     weights_init (K,), means_init (K, D), precisions_init : where to begin, in place of what init_params finds
     random_state : seed of beginnings and of `sample`
     warm_start : a second `fit` goes on from the first
@@ -121,23 +122,25 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     @with_callbacks  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
-        """Fits the mixture to the rows of X (N, D), float32 or float64.
+        """Fits the mixture to the rows of X (N, D), float32 or float64: an array, an np.memmap or a dask array.
 
+        A dask array is summed up, block of rows by block, on the workers of the active `distributed.Client`, or on
+        dask's own scheduler; the workers of a client hold the blocks until the fit is over.
         sample_weight (N,) >= 0: weights of 2 are as good as rows that occur twice, of 0 as rows that are not there.
         y is ignored.
         """
         check_options(self)
-        x, w = samples_of(self, X, sample_weight, first=True)
+        samples = samples_of(self, X, sample_weight, first=True)
         on = self.warm_start and hasattr(self, "converged_")
-        problem, complete = problem_of(self, x, w, None)
+        problem = problem_of(self, samples, None)
         rng = check_random_state(self.random_state)
         observers = Observers(self, X, self.max_iter, 1 if on else self.n_init)
         best: Run | None = None
         for number in range(1 if on else self.n_init):
             if on:
-                run = Run(self._warm(x.shape[1]), self.lower_bound_)
+                run = Run(self._warm(self.n_features_in_), self.lower_bound_)
             else:
-                run = Run(initial_parameters(self, complete, w, problem.reg_covar, rng))
+                run = Run(initial_parameters(self, samples, problem.reg_covar, rng))
             observers.begin(number)
             try:
                 climb(problem, run, self.max_iter, self.tol, observers)
@@ -179,15 +182,15 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """
         check_options(self)
         first = not hasattr(self, "statistics_")
-        x, w = samples_of(self, X, sample_weight, first=first)
-        problem, complete = problem_of(self, x, w, None if first else self.reg_covar_)
+        samples = samples_of(self, X, sample_weight, first=first)
+        problem = problem_of(self, samples, None if first else self.reg_covar_)
         if first:
             self.n_iter_, self.lower_bounds_ = 0, []
             rng = check_random_state(self.random_state)
-            p = mended(problem, initial_parameters(self, complete, w, problem.reg_covar, rng))
+            p = mended(problem, initial_parameters(self, samples, problem.reg_covar, rng))
         else:
             p = self._parameters().copy()
-        bound, batch = step(problem, p)
+        bound, batch = samples.em_step(p)
         run = Run(p, lower_bounds=[*self.lower_bounds_, bound])
         t = 1 if first else self.n_batches_ + 1
         if first:
@@ -255,7 +258,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         self.converged_, self.n_iter_ = run.converged, len(run.lower_bounds)
         self.lower_bound_, self.lower_bounds_ = run.lower_bound, run.lower_bounds
         self.reg_covar_ = problem.reg_covar
-        self.statistics_ = p.as_statistics(problem.total, problem.reg_covar)
+        self.statistics_ = p.as_statistics(problem.samples.total, problem.reg_covar)
         self.n_batches_ = 1
 
     def __sklearn_tags__(self) -> Any:

@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 
 from .. import mixture
 from .._results import Array
+from .mixture_blocks import Blocks
 from .mixture_parameters import (
     Parameters,
     checked_means,
@@ -18,37 +19,30 @@ from .mixture_parameters import (
     covariances_of,
     regularised,
 )
+from .mixture_samples import CHUNK, Samples
 from .mixture_statistics import Statistics, added
-
-CHUNK = 1 << 14  # rows whose responsibilities are in memory at a time
 
 
 def initial_parameters(
-    estimator: Any, x: Array, sample_weight: Array | None, reg_covar: float, random_state: Any
+    estimator: Any, samples: Samples | Blocks, reg_covar: float, random_state: Any
 ) -> Parameters:
-    """What the user gave, and for the rest the M step of some first responsibilities of x (N, D), without NaN."""
-    K, D, kind = estimator.n_components, x.shape[1], estimator.covariance_type
+    """What the user gave, and for the rest the M step of some first responsibilities."""
+    K, D, kind = estimator.n_components, estimator.n_features_in_, estimator.covariance_type
     weights = None if estimator.weights_init is None else checked_weights(estimator.weights_init, K)
     means = None if estimator.means_init is None else checked_means(estimator.means_init, K, D)
     covariances = None
     if estimator.precisions_init is not None:
         covariances = covariances_of(checked_precisions(estimator.precisions_init, kind, K, D), kind)
     if weights is None or means is None or covariances is None:
-        found = _statistics(estimator, x, sample_weight, random_state)
+        found = _statistics(estimator, *samples.beginning(random_state), random_state)
         weights = found.counts / found.total if weights is None else weights
         means = found.means if means is None else means
         covariances = regularised(found.covariances, reg_covar, kind) if covariances is None else covariances
     return Parameters(kind, weights, means, covariances, np.empty_like(covariances))
 
 
-def mean_variance(x: Array, sample_weight: Array | None) -> float:
-    """The mean of the variances of the features."""
-    one = _in_chunks(x, sample_weight, "diag", lambda rows: np.ones((len(x[rows]), 1)))
-    return float(one.covariances.mean())
-
-
 def _statistics(estimator: Any, x: Array, sample_weight: Array | None, random_state: Any) -> Statistics:
-    """Of the first responsibilities, the draws from random_state being scikit-learn's."""
+    """Of the first responsibilities of x (N, D), without NaN, the draws from random_state being scikit-learn's."""
     K, kind, method = estimator.n_components, estimator.covariance_type, estimator.init_params
     if method == "kmeans":
         labels = KMeans(K, n_init=1, random_state=random_state).fit(x, sample_weight=sample_weight).labels_

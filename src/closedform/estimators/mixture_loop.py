@@ -1,4 +1,4 @@
-"""EM from one beginning to its end, on either backend. N samples, D features, K components."""
+"""EM from one beginning to its end, on either backend."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import _mixture, mixture
+from .. import _mixture
 from .._backend import using_reference
 from .._gaussians import COVARIANCE_TYPES
-from .._results import Array
-from . import mixture_missing
+from .mixture_blocks import Blocks
 from .mixture_parameters import Parameters
-from .mixture_statistics import Statistics
+from .mixture_samples import Samples
 
 Observer = Callable[[int, float, Parameters], bool]  # (iteration from 1, lower bound, parameters) -> stop?
 
@@ -23,20 +22,12 @@ Observer = Callable[[int, float, Parameters], bool]  # (iteration from 1, lower 
 class Problem:
     """The samples and how to fit them."""
 
-    x: Array  # (N, D) float32 or float64, C-contiguous
-    sample_weight: Array | None  # (N,) float64, > 0
+    samples: Samples | Blocks
     reg_covar: float
     on_singular: str
     floor: float  # the least eigenvalue of a repaired covariance
     least: float = 0.0  # variances below are rounding errors of the samples' mean: as good as 0
     fixed: tuple[str, ...] = ()
-    patterns: list[mixture_missing.Pattern] | None = (
-        None  # of the rows with missing values, and of those without
-    )
-
-    @property
-    def total(self) -> float:
-        return float(len(self.x)) if self.sample_weight is None else float(self.sample_weight.sum())
 
 
 @dataclass
@@ -78,9 +69,10 @@ def _iterate(
     problem: Problem, p: Parameters, max_iter: int, watch: Callable[[int, float], bool]
 ) -> float | None:
     """EM in place; watch(iteration, lower bound) stops it. The lower bound of an iteration that failed, or None."""
-    if using_reference() or problem.fixed or problem.patterns is not None:
+    samples = problem.samples
+    if not isinstance(samples, Samples) or samples.patterns or problem.fixed or using_reference():
         for iteration in range(1, max_iter + 1):
-            bound, statistics = step(problem, p)
+            bound, statistics = samples.em_step(p)
             p.maximise(statistics, problem.reg_covar, problem.fixed)
             if p.factor(problem.least) >= 0:
                 return bound
@@ -100,25 +92,9 @@ def _iterate(
 
     callback = look if problem.least else watch
     _, _, bounds, failed = _mixture.fit(
-        problem.x, problem.sample_weight, pi, mu, sigma, u, kind, problem.reg_covar, max_iter, never, callback
+        samples.x, samples.weight, pi, mu, sigma, u, kind, problem.reg_covar, max_iter, never, callback
     )
     return bounds[-1] if failed >= 0 or collapsed else None
-
-
-def step(problem: Problem, p: Parameters) -> tuple[float, Statistics]:
-    """The mean log-likelihood of p, and what the M step needs of the samples."""
-    if problem.patterns is not None:
-        return mixture_missing.em_step(p, problem.patterns, problem.sample_weight, problem.total)
-    bound, weights, means, covariances = mixture.gmm_em_step(
-        problem.x,
-        p.weights,
-        p.means,
-        p.covariances,
-        covariance_type=p.covariance_type,
-        reg_covar=0.0,
-        sample_weight=problem.sample_weight,
-    )
-    return float(bound), Statistics(weights * problem.total, means, covariances)
 
 
 # -- covariances that are not positive definite --
@@ -132,7 +108,7 @@ def mended(problem: Problem, p: Parameters) -> Parameters:
         elif problem.on_singular == "repair" and np.isfinite(p.covariances).all():
             _repair(p, k, problem.floor)
         else:
-            raise ValueError(_message(p, k, problem.total))
+            raise ValueError(_message(p, k, problem.samples.total))
     return p
 
 

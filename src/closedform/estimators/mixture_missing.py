@@ -41,17 +41,13 @@ def patterns_of(x: Array) -> list[Pattern]:
     return result
 
 
-def filled(x: Array, sample_weight: Array | None) -> Array:
-    """x with the mean of its feature in place of every NaN: good enough to begin with."""
-    known = ~np.isnan(x)
-    w = known if sample_weight is None else known * sample_weight[:, None]
-    weight = w.sum(axis=0)
-    if not (weight > 0).all():
+def filled(x: Array, features: Statistics) -> Array:
+    """x with the mean of its feature in place of every NaN: good enough to begin with. features: as in `Survey`."""
+    if not (features.counts > 0).all():
         raise ValueError(
-            f"X: expected a value in every feature; feature {int(np.argmin(weight))} has only NaN"
+            f"X: expected a value in every feature; feature {int(np.argmin(features.counts))} has only NaN"
         )
-    means = (np.where(known, x, 0) * w).sum(axis=0) / weight
-    return np.where(known, x, means.astype(x.dtype))
+    return np.where(np.isnan(x), features.means[:, 0].astype(x.dtype), x)
 
 
 def e_step(p: Parameters, pattern: Pattern, parts: Split) -> EStep:
