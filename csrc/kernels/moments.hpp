@@ -108,28 +108,33 @@ struct Chunk {
 
     template <bool whole>
     CF_INLINE void centre_panel(const T* x, ptrdiff_t n, ptrdiff_t end, ptrdiff_t j) const {
-        constexpr ptrdiff_t NR = tile_columns<T>, W = lanes<T>;
+        constexpr ptrdiff_t V = tile_vectors, NR = tile_columns<T>, W = lanes<T>;
+        const T *from = x + n * D + j, *const x_end = x + rows * D;
+        T* to = z + j * rows + n * NR;
+        Vec<T> c[V], c_rest[V], total[V];
 #pragma GCC unroll 2
-        for (ptrdiff_t v = 0; v < NR; v += W) {
-            const Vec<T> c = load<T>(shift + j + v), c_rest = load<T>(rest + j + v);
-            const Int<T> real = load<T>(used + j + v) != Vec<T>{};
-            Vec<T> total = load<T>(sum + j + v);
-            for (ptrdiff_t r = n; r < end; ++r) {
-                const ptrdiff_t at = r * D + j + v;
-                Vec<T> centred;
-                if (whole)
-                    centred = load<T>(x + at) - c - c_rest;
-                else {  // what a vector reads beyond the row does not count
-                    const ptrdiff_t left = rows * D - at;
-                    centred =
-                        (left >= W ? load<T>(x + at) : load_partial<T>(x + at, larger(0, left))) - c - c_rest;
-                    centred = select(real, centred, Vec<T>{});
-                }
-                store<T>(z + j * rows + r * NR + v, centred);
-                total += centred;
-            }
-            store<T>(sum + j + v, total);
+        for (ptrdiff_t v = 0; v < V; ++v) {
+            c[v] = load<T>(shift + j + v * W), c_rest[v] = load<T>(rest + j + v * W);
+            total[v] = load<T>(sum + j + v * W);
         }
+        for (ptrdiff_t r = n; r < end; ++r, from += D, to += NR)
+#pragma GCC unroll 2
+            for (ptrdiff_t v = 0; v < V; ++v) {
+                const T* const at = from + v * W;
+                Vec<T> centred;
+                if (whole) {
+                    centred = load<T>(at) - c[v] - c_rest[v];
+                } else {  // what a vector reads beyond the row does not count
+                    const ptrdiff_t left = x_end - at;
+                    centred =
+                        (left >= W ? load<T>(at) : load_partial<T>(at, larger(0, left))) - c[v] - c_rest[v];
+                    centred = select(load<T>(used + j + v * W) != Vec<T>{}, centred, Vec<T>{});
+                }
+                store<T>(to + v * W, centred);
+                total[v] += centred;
+            }
+#pragma GCC unroll 2
+        for (ptrdiff_t v = 0; v < V; ++v) store<T>(sum + j + v * W, total[v]);
     }
 };
 
