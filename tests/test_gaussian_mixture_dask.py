@@ -139,9 +139,7 @@ def test_few_rows_begin_as_in_memory(init_params):
 def test_many_rows_begin_on_some(init_params, monkeypatch):
     X = samples(500)
     monkeypatch.setattr(mixture_samples, "BEGINNING", 60)
-    found = mixture_samples.Samples.beginning(
-        mixture_samples.Samples(X, on_disk=True), np.random.RandomState(0)
-    )
+    found = mixture_samples.Samples.beginning(mixture_samples.Samples(X), np.random.RandomState(0))
     assert found[0].shape == (60, 5)
     options = {"init_params": init_params, "max_iter": 0, "random_state": 0}
     on_some = fitted(blocks(X), **options)
@@ -303,12 +301,10 @@ def mapped(folder, dtype, N=200_000, D=12):
 def test_mapped_files_equal_memory(tmp_path, dtype):
     X, in_memory = mapped(tmp_path, dtype, N=40_000)
     options = {"reg_covar": "auto", "max_iter": 2, "sample_weight": np.linspace(0.5, 2, 40_000)}
-    options |= given_start(in_memory, 3, "full")
-    found, expected = (fitted(x, **options) for x in (X, in_memory))
-    assert_same_bits(found, expected)
-    assert same_bits(found.predict(X), expected.predict(in_memory))
-    few = (fitted(x[:3000], random_state=0, max_iter=2) for x in (X, in_memory))
-    assert_same_bits(*few)
+    for start in (given_start(in_memory, 3, "full"), {"random_state": 0}):
+        found, expected = (fitted(x, **options, **start) for x in (X, in_memory))
+        assert_same_bits(found, expected)
+        assert same_bits(found.predict(X), expected.predict(in_memory))
 
 
 @pytest.mark.parametrize(("init_params", "dtype"), [("kmeans", np.float32), ("k-means++", np.float64)])

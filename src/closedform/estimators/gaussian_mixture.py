@@ -36,8 +36,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
     reg_covar : added to the diagonals of covariances; "auto" is 1e-6 times the mean variance of the features (1e-6
         if that is 0), so that the units of the data do not matter
     max_iter, n_init : iterations at most, from each of n_init beginnings; the most likely end is kept
-    init_params : "kmeans", "k-means++", "random" or "random_from_data"; on all rows, or, where X is a dask array or an
-        np.memmap of more than 32,768 rows, on as many of them, drawn by random_state
+    init_params : "kmeans", "k-means++", "random" or "random_from_data"; on all rows, or, where X has more than 32,768,
+        on as many of them, drawn by random_state
     weights_init (K,), means_init (K, D), precisions_init : where to begin, in place of what init_params finds
     random_state : seed of beginnings and of `sample`
     warm_start : a second `fit` goes on from the first

@@ -36,8 +36,7 @@ def samples_of(estimator: Any, X: Any, sample_weight: Any, *, first: bool) -> Sa
             ensure_all_finite="allow-nan" if estimator.missing == "marginalise" else True,
             ensure_min_samples=2 if first else 1,
         )
-        on_disk = isinstance(X, np.memmap)
-        samples = weighted(np.asarray(x), sample_weight, estimator.missing, on_disk)
+        samples = weighted(np.asarray(x), sample_weight, estimator.missing)
     if samples.rows == 0 and sample_weight is not None:
         raise ValueError("sample_weight: expected some weight > 0; got only zeros")
     K = estimator.n_components if first else 1

@@ -16,7 +16,7 @@ from .mixture_parameters import Parameters
 from .mixture_statistics import Statistics, added
 
 CHUNK = 1 << 14  # rows of which temporary arrays are in memory at a time
-BEGINNING = 1 << 15  # rows that a fit begins with where not all of them may be in memory
+BEGINNING = 1 << 15  # rows, at most, that the beginning of a fit is found on: it needs several copies of them
 
 
 class Survey(NamedTuple):
@@ -42,7 +42,6 @@ class Samples(NamedTuple):
     patterns: list[mixture_missing.Pattern] | None = (
         None  # of the rows with missing values, and of those without
     )
-    on_disk: bool = False
 
     @property
     def rows(self) -> int:
@@ -70,9 +69,9 @@ class Samples(NamedTuple):
         return Survey(len(x), float(w.sum()), float(np.abs(x).max()), features)
 
     def beginning(self, random_state: Any) -> tuple[Array, Array | None]:
-        """Rows without gaps, and their weights, to find a beginning on: all of them, or of a file some."""
+        """Rows without gaps, and their weights, to find a beginning on: all of them, or if they are many some."""
         x, w = self.x, self.weight
-        if self.on_disk and (rows := drawn(self.rows, random_state)) is not None:
+        if (rows := drawn(self.rows, random_state)) is not None:
             x, w = x[rows], None if w is None else w[rows]
         return (x if self.patterns is None else mixture_missing.filled(x, self.survey().features)), w
 
@@ -92,7 +91,7 @@ class Samples(NamedTuple):
         return float(bound), Statistics(weights * self.total, means, covariances)
 
 
-def weighted(x: Array, sample_weight: Any, missing: str, on_disk: bool = False) -> Samples:
+def weighted(x: Array, sample_weight: Any, missing: str) -> Samples:
     """Without the rows of weight 0."""
     w = None
     if sample_weight is not None:
@@ -101,7 +100,7 @@ def weighted(x: Array, sample_weight: Any, missing: str, on_disk: bool = False) 
         if not kept.all():
             x, w = x[kept], w[kept]
     gaps = missing == "marginalise" and bool(np.isnan(x).any())
-    return Samples(x, w, mixture_missing.patterns_of(x) if gaps else None, on_disk)
+    return Samples(x, w, mixture_missing.patterns_of(x) if gaps else None)
 
 
 def together(a: Survey, b: Survey) -> Survey:
