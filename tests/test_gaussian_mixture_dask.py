@@ -318,3 +318,15 @@ def test_mapped_files_are_not_copied(tmp_path, init_params, dtype):
     finally:
         tracemalloc.stop()
     assert peak <= 0.6 * X.nbytes  # what it begins with, a sixth of the rows, is copied
+
+
+@pytest.mark.parametrize("init_params", ["kmeans", "random"])
+def test_memory_beside_the_data_does_not_grow_with_them(init_params):
+    X = np.random.default_rng(7).standard_normal((1_000_000, 2))
+    tracemalloc.start()
+    try:
+        fitted(X, 8, init_params=init_params, random_state=0, max_iter=2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= 12e6  # the data are 16 MB, all the responsibilities would be 64
