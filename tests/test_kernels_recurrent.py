@@ -53,7 +53,7 @@ def assert_same_bits(found, expected, said=""):
 # -- against the twin --
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_input_against_the_twin(data):
     integers = st.integers
