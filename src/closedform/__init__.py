@@ -22,6 +22,7 @@ from ._results import (
     MaxPool2d,
     MStep,
     RNNGradients,
+    Stump,
 )
 from ._runtime import (
     apply_environment as _apply_environment,
@@ -46,6 +47,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .boosting import find_stump, samme_alpha
 from .check import GradcheckReport, gradcheck
 from .convolution import conv2d, conv2d_backward, conv2d_output_shape
 from .linear import dense, dense_backward
@@ -94,6 +96,7 @@ __all__ = [
     "MStep",
     "MaxPool2d",
     "RNNGradients",
+    "Stump",
     "__version__",
     "adam_update",
     "avg_pool2d",
@@ -114,6 +117,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "dense",
     "dense_backward",
+    "find_stump",
     "gelu",
     "gelu_backward",
     "get_backend",
@@ -139,6 +143,7 @@ __all__ = [
     "rnn",
     "rnn_backward",
     "rnn_step",
+    "samme_alpha",
     "set_backend",
     "set_num_threads",
     "sgd_update",

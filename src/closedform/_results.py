@@ -193,6 +193,17 @@ class EMStep(NamedTuple):
     covariances: Array
 
 
+class Stump(NamedTuple):
+    """A decision stump, from `find_stump`: x[feature] <= threshold goes left. Each side predicts its class; error is
+    the weight of those it has wrong, as a share of all."""
+
+    feature: int
+    threshold: float
+    left_class: int
+    right_class: int
+    error: float
+
+
 class CrossEntropyResult(NamedTuple):
     """Loss and gradient of `cross_entropy_with_grad`."""
 

@@ -20,6 +20,7 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .boosting import find_stump, samme_alpha
 from .convolution import conv2d, conv2d_backward, conv2d_output_shape
 from .linear import dense, dense_backward
 from .loss import (
@@ -68,6 +69,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "dense",
     "dense_backward",
+    "find_stump",
     "gelu",
     "gelu_backward",
     "gmm_e_step",
@@ -86,6 +88,7 @@ __all__ = [
     "rnn",
     "rnn_backward",
     "rnn_step",
+    "samme_alpha",
     "sgd_update",
     "sigmoid",
     "sigmoid_backward",
