@@ -1,43 +1,324 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: embedsignature=False, freethreading_compatible=True
-"""Compiled driver of boosting. Call the wrappers in `closedform`: they validate and explain."""
+"""Compiled driver of boosting. Call the wrappers in `closedform`: they validate and explain.
+
+N rows, F features, K classes (those that occur), B bins of a feature at most.
+
+Once: rows are sorted by class, and every feature by value. A feature's values are cut into bins of whole values: a bin
+for every value if there are no more than B, else bins of about N/B rows.
+
+Each round: weights become integers, whose sums are exact in any order.
+  1. The weights of every bin are added up, class by class. Running sums over the bins give, at each split between two
+     bins, the weights l and r of the heaviest class on its left and on its right: it has l + r right.
+  2. From left to right l only grows and r only falls, so a split inside a bin has at most l after the bin and r before
+     it. Bins that could beat the best split so far are scanned value by value: each row changes the weight of one
+     class, and the heaviest is that one or the one before.
+The work is O(N F) whatever K is: bins are so few that K B <= N. Bits do not depend on the number of threads.
+"""
 
 import numpy as np
 
+from libc.math cimport INFINITY, frexp, isnan, ldexp
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+from libcpp cimport bool
+from libcpp.algorithm cimport max_element
+from libcpp.vector cimport vector
 
-class Stumps:
-    def __init__(self, x, y, n_classes, missing_left=False):
-        self.x, self.y, self.n_classes = x, y, n_classes
-        if missing_left:
-            self.x = np.where(np.isnan(x), x.dtype.type(-np.inf), x)
-        elif np.isnan(x).any():
-            raise ValueError("x: expected no NaN")
-        self.order = np.argsort(self.x, axis=0, kind="stable")
+cdef extern from "core/parallel.hpp" namespace "closedform" nogil:
+    void parallel_run(ptrdiff_t n, void (*task)(void* context, ptrdiff_t index) noexcept, void* context) except +
 
-    def find(self, sample_weight, /):
-        w = np.asarray(sample_weight)
-        exponent = 61 - np.frexp(w.sum())[1]
-        weights = np.rint(np.ldexp(w, exponent)).astype(np.int64)
-        by_class = np.where(self.y[:, None] == np.arange(self.n_classes), weights[:, None], 0)
-        total = by_class.sum(axis=0)
-        majority = int(total.argmax())
-        found = -1, 0, np.inf, majority, majority, 1 - int(total.max()) / int(total.sum())
-        for feature in range(self.x.shape[1]):
-            order = self.order[:, feature]
-            order = order[weights[order] > 0]
-            values, left = self.x[order, feature], by_class[order].cumsum(axis=0)
-            right = total - left
-            correct = np.where(values[:-1] < values[1:], left.max(axis=1)[:-1] + right.max(axis=1)[:-1], -1)
-            if len(correct) and correct.max() > found[0]:
-                i = int(correct.argmax())
-                a, b = values[i], values[i + 1]
-                t = a / 2 + b / 2 if np.isfinite(a) else a
-                t = float(t) if a <= t < b else float(a)
-                error = (int(total.sum()) - int(correct[i])) / int(total.sum())
-                found = correct[i], feature, t, int(left[i].argmax()), int(right[i].argmax()), error
-        return found[1:]
+cdef extern from "core/arena.hpp" namespace "closedform" nogil:
+    cdef cppclass Scratch:
+        Scratch(size_t bytes)  # what it throws passes through a task, to parallel_run
+        T* as_ "as" [T]()
 
-    def reweigh(self, sample_weight, feature, threshold, left_class, right_class, right_factor, wrong_factor, /):
-        predicted = np.where(self.x[:, feature] <= threshold, left_class, right_class)
-        sample_weight *= np.where(predicted == self.y, right_factor, wrong_factor)
+include "_boosting_sort.pxi"
+
+
+cdef inline bint better(const Split& a, const Split& b) noexcept nogil:
+    """Of equal ones the lowest feature, then the lowest threshold."""
+    if a.correct != b.correct:
+        return a.correct > b.correct
+    return a.feature < b.feature or (a.feature == b.feature and a.place < b.place)
+
+
+cdef void add_up(void* context, ptrdiff_t f) noexcept nogil:
+    """Fills sums, left and right of a feature, and finds its best split between bins."""
+    cdef Data* d = <Data*>context
+    cdef ptrdiff_t B = d.n_bins[f], row = f * (d.B + 1), j, k, b
+    cdef const uint16_t* bins = d.bins.data() + f * d.N
+    cdef const int64_t* weights = d.weights.data()
+    cdef int64_t* left = d.left.data() + row
+    cdef int64_t* right = d.right.data() + row
+    cdef int64_t* sums
+    cdef int64_t before
+    cdef Split* best = &d.splits[f]
+    memset(left, 0, (B + 1) * sizeof(int64_t))
+    memset(right, 0, (B + 1) * sizeof(int64_t))
+    for k in range(d.K):
+        sums = d.sums.data() + row * d.K + k * (d.B + 1)
+        memset(sums, 0, (B + 1) * sizeof(int64_t))
+        for j in range(d.starts[k], d.starts[k + 1]):
+            sums[bins[j] + 1] += weights[j]
+        right[0] = max(right[0], d.totals[k])
+        before = 0
+        for b in range(1, B + 1):
+            before += sums[b]
+            sums[b] = before
+            left[b] = max(left[b], before)
+            right[b] = max(right[b], d.totals[k] - before)
+    best.correct, best.feature, best.bin = -1, f, 0
+    for b in range(1, B):
+        if left[b] + right[b] > best.correct and left[b] > 0 and right[b] > 0:
+            best.correct, best.bin = left[b] + right[b], b
+    best.place = d.places[row + best.bin]
+
+
+cdef int64_t most_inside(const Data* d, ptrdiff_t f, ptrdiff_t bin) noexcept nogil:
+    """What a split inside a bin has right at most: one class on both sides, or one after the bin, another before it."""
+    cdef ptrdiff_t k, row = f * (d.B + 1)
+    cdef const int64_t* sums = d.sums.data() + row * d.K
+    cdef int64_t most = 0, left = 0, right = 0, l, r
+    for k in range(d.K):
+        l, r = sums[bin + 1], d.totals[k] - sums[bin]
+        most = max(most, d.totals[k], l + right, left + r)
+        left, right = max(left, l), max(right, r)
+        sums += d.B + 1
+    return most
+
+
+cdef void refine(void* context, ptrdiff_t f) noexcept nogil:
+    """Scans the bins of a feature that could hold a split better than the best of those between bins."""
+    cdef Data* d = <Data*>context
+    cdef ptrdiff_t row = f * (d.B + 1), b
+    cdef Split best = d.best, inside
+    cdef Scratch* scratch
+    inside.feature = f
+    for b in range(d.n_bins[f]):
+        if not d.several[row + b]:
+            continue
+        inside.correct, inside.place = d.left[row + b + 1] + d.right[row + b], d.places[row + b] + 1
+        if better(inside, best):
+            inside.correct = most_inside(d, f, b)
+            if better(inside, best):
+                scratch = new Scratch((d.K + d.places[row + b + 1] - d.places[row + b]) * sizeof(int64_t))
+                scan(d, f, b, &best, scratch.as_[int64_t]())
+                del scratch
+    d.splits[f] = best
+
+
+cdef void scan(const Data* d, ptrdiff_t f, ptrdiff_t bin, Split* best, int64_t* scratch) noexcept nogil:
+    """All splits inside a bin. scratch: room for the classes, and for the rows of the bin."""
+    cdef ptrdiff_t row = f * (d.B + 1), k, p, begin = d.places[row + bin], end = d.places[row + bin + 1]
+    cdef const uint32_t* order = d.order.data() + f * d.N
+    cdef const int64_t* sums = d.sums.data() + row * d.K
+    cdef int64_t* by_class = scratch
+    cdef int64_t* right = scratch + d.K - begin  # weight of the heaviest class, from each place on
+    cdef int64_t heaviest = d.right[row + bin + 1]
+    cdef uint32_t j
+    cdef Split split
+    for k in range(d.K):
+        by_class[k] = d.totals[k] - sums[k * (d.B + 1) + bin + 1]
+    for p in range(end - 1, begin, -1):
+        j = order[p] & ROW
+        k = d.classes[j]
+        by_class[k] += d.weights[j]
+        heaviest = max(heaviest, by_class[k])
+        right[p] = heaviest
+    for k in range(d.K):
+        by_class[k] = sums[k * (d.B + 1) + bin]
+    heaviest = d.left[row + bin]
+    split.feature, split.bin = f, bin
+    for p in range(begin + 1, end):
+        j = order[p - 1] & ROW
+        k = d.classes[j]
+        by_class[k] += d.weights[j]
+        heaviest = max(heaviest, by_class[k])
+        split.correct, split.place = heaviest + right[p], p
+        if order[p - 1] & LAST and better(split, best[0]) and heaviest > 0 and right[p] > 0:
+            best[0] = split
+
+
+cdef void choose(Data* d) noexcept nogil:
+    cdef ptrdiff_t f
+    d.best = d.splits[0]
+    for f in range(1, d.F):
+        if better(d.splits[f], d.best):
+            d.best = d.splits[f]
+
+
+cdef void take(Data* d, const double* sample_weight, double total) noexcept nogil:
+    """Weights as integers: times the power of two that brings their sum to 2^60 or more, below 2^61, and rounded."""
+    cdef int exponent
+    cdef ptrdiff_t j, k
+    frexp(total, &exponent)
+    exponent = 61 - exponent
+    cdef double scale = ldexp(1, exponent // 2), rest = ldexp(1, exponent - exponent // 2)  # in one it may overflow
+    for k in range(d.K):
+        d.totals[k] = 0
+        for j in range(d.starts[k], d.starts[k + 1]):
+            d.weights[j] = <int64_t>(sample_weight[d.rows[j]] * scale * rest + 0.5)
+            d.totals[k] += d.weights[j]
+
+
+cdef vector[int64_t] left_of(const Data* d, const Split& split) noexcept nogil:
+    """The weight of each class on the left of a split."""
+    cdef vector[int64_t] weights
+    cdef ptrdiff_t row = split.feature * (d.B + 1), k, p, j
+    for k in range(d.K):
+        weights.push_back(d.sums[row * d.K + k * (d.B + 1) + split.bin])
+    for p in range(d.places[row + split.bin], split.place):
+        j = d.order[split.feature * d.N + p] & ROW
+        weights[d.classes[j]] += d.weights[j]
+    return weights
+
+
+cdef double threshold_of(const Data* d, const Split& split) noexcept nogil:
+    """The midpoint of the values around a split, those of rows with a weight, in x's dtype and below the second."""
+    cdef const uint32_t* order = d.order.data() + split.feature * d.N
+    cdef ptrdiff_t before = split.place - 1, after = split.place
+    while d.weights[order[before] & ROW] == 0:
+        before -= 1
+    while d.weights[order[after] & ROW] == 0:
+        after += 1
+    cdef double a = value_of(d, order[before] & ROW, split.feature)
+    cdef double b = value_of(d, order[after] & ROW, split.feature)
+    cdef double middle = a / 2 + b / 2
+    if d.x32:
+        middle = <float>middle
+    return middle if a <= middle < b else a
+
+
+cdef ptrdiff_t heaviest(vector[int64_t]& weights) noexcept nogil:
+    return max_element(weights.begin(), weights.end()) - weights.begin()
+
+
+cdef ptrdiff_t bins_up_to(const Data* d, ptrdiff_t f, double threshold) noexcept nogil:
+    """How many bins begin with a value <= threshold."""
+    cdef ptrdiff_t low = 0, high = d.n_bins[f], b
+    while low < high:
+        b = (low + high) // 2
+        if value_of(d, d.order[f * d.N + d.places[f * (d.B + 1) + b]] & ROW, f) <= threshold:
+            low = b + 1
+        else:
+            high = b
+    return low
+
+
+cdef class Stumps:
+    """Finds stumps for the rows x (N, F), float or double, of classes y (N,): sorts once, for any number of rounds.
+
+    missing_left: NaN is taken for -inf, and so goes left whatever the threshold is. One thread at a time.
+    """
+
+    cdef Data data
+    cdef object x  # what data.x32 or data.x64 points to
+
+    def __init__(self, x, y, n_classes, bint missing_left=False):
+        cdef const float[:, ::1] x32
+        cdef const double[:, ::1] x64
+        cdef Data* d = &self.data
+        d.missing_left = missing_left
+        d.x32 = NULL
+        d.x64 = NULL
+        if not (x.ndim == 2 and 0 < len(x) < LAST and x.shape[1] and y.shape == x.shape[:1]):
+            raise ValueError("Stumps: shapes of x and y")
+        if not 0 <= y.min() <= y.max() < n_classes:
+            raise ValueError("Stumps: y outside of [0, n_classes)")
+        if x.dtype == np.float32:
+            x32 = x
+            d.x32 = &x32[0, 0]
+        else:
+            x64 = x
+            d.x64 = &x64[0, 0]
+        self.x = x
+        self.reserve(x.shape[0], x.shape[1], y.astype(np.min_scalar_type(y.max())))
+        cdef uint64_t[:, ::1] keys = np.empty((d.F, d.N), np.uint64)
+        d.keys = &keys[0, 0]
+        cdef ptrdiff_t f
+        with nogil:
+            parallel_run((d.N + BLOCK - 1) // BLOCK, key_rows, d)
+            parallel_run(d.F, sort_feature, d)
+        for f in range(d.F):
+            if d.n_bins[f] == 0:
+                raise ValueError("x: expected no NaN")
+
+    cdef reserve(self, ptrdiff_t N, ptrdiff_t F, y):
+        """Sizes of the arrays, and the rows by class."""
+        cdef Data* d = &self.data
+        order = y.argsort(kind="stable")  # of short integers a radix sort
+        sorted = y[order]
+        begins = np.flatnonzero(np.concatenate([[True], np.diff(sorted) != 0]))
+        d.names, d.starts = sorted[begins], [*begins, N]
+        cdef const Py_ssize_t[::1] rows = order
+        cdef ptrdiff_t K = len(begins), B = min(MOST_BINS, max(1, N // (8 * K))), j, k
+        d.N, d.F, d.K, d.B = N, F, K, B
+        d.rows.resize(N)
+        d.classes.resize(N)
+        for k in range(K):
+            for j in range(d.starts[k], d.starts[k + 1]):
+                d.rows[j], d.classes[j] = rows[j], k
+        d.order.resize(F * N)
+        d.bins.resize(F * N)
+        d.n_bins.assign(F, 0)
+        d.places.resize(F * (B + 1))
+        d.several.resize(F * (B + 1))
+        d.weights.resize(N)
+        d.totals.resize(K)
+        d.sums.resize(F * K * (B + 1))
+        d.left.resize(F * (B + 1))
+        d.right.resize(F * (B + 1))
+        d.splits.resize(F)
+
+    def find(self, const double[::1] sample_weight, /):
+        """(feature, threshold, left_class, right_class, error), for weights >= 0 of a finite sum > 0."""
+        cdef Data* d = &self.data
+        cdef double total = np.add.reduce(sample_weight), threshold = INFINITY
+        if sample_weight.shape[0] != d.N or not 0 < total < INFINITY:
+            raise ValueError("find: sample_weight")
+        with nogil:
+            take(d, &sample_weight[0], total)
+            parallel_run(d.F, add_up, d)
+            choose(d)
+            parallel_run(d.F, refine, d)
+            choose(d)
+        cdef vector[int64_t] left = d.totals, right = d.totals  # (K,) on either side
+        cdef int64_t whole = 0, correct = d.best.correct
+        cdef ptrdiff_t k
+        for k in range(d.K):
+            whole += d.totals[k]
+        if correct < 0:  # no split
+            correct = left[heaviest(left)]
+        else:
+            threshold = threshold_of(d, d.best)
+            left = left_of(d, d.best)
+            for k in range(d.K):
+                right[k] -= left[k]
+        cdef ptrdiff_t left_class = d.names[heaviest(left)], right_class = d.names[heaviest(right)]
+        return d.best.feature, threshold, left_class, right_class, (whole - correct) / whole
+
+    def reweigh(self, double[::1] sample_weight, ptrdiff_t feature, double threshold, ptrdiff_t left_class,
+                ptrdiff_t right_class, double right_factor, double wrong_factor, /):
+        """Multiplies the weights of the rows that a stump has right, and those of the others, in place."""
+        cdef Data* d = &self.data
+        if sample_weight.shape[0] != d.N or not 0 <= feature < d.F:
+            raise ValueError("reweigh: sample_weight or feature")
+        cdef const uint16_t* bins = d.bins.data() + feature * d.N
+        cdef ptrdiff_t some, all, j, k  # bins before `all` go left as a whole, and of those before `some` a part
+        cdef double[2] factors
+        cdef bint goes_left
+        with nogil:
+            some = bins_up_to(d, feature, threshold)
+            all = some
+            if some > 0 and d.several[feature * (d.B + 1) + some - 1]:
+                all -= 1
+            for k in range(d.K):
+                factors[True] = right_factor if d.names[k] == left_class else wrong_factor
+                factors[False] = right_factor if d.names[k] == right_class else wrong_factor
+                for j in range(d.starts[k], d.starts[k + 1]):
+                    goes_left = bins[j] < all
+                    if bins[j] == all < some:
+                        goes_left = value_of(d, j, feature) <= threshold
+                    sample_weight[d.rows[j]] *= factors[goes_left]
