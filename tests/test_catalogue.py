@@ -46,7 +46,7 @@ def test_every_op_is_listed_once():
 
 
 def test_every_op_has_a_twin_and_every_twin_an_op():
-    assert set(cf.reference.__all__) == set(BY_NAME) | {"conv2d_output_shape"}
+    assert set(cf.reference.__all__) == set(BY_NAME) | {"conv2d_output_shape", "samme_alpha"}
     for op in OPS:
         module = op.public.__module__.removeprefix("closedform.")
         assert op.twin.__module__ == f"closedform.reference.{module}", (
@@ -54,9 +54,12 @@ def test_every_op_has_a_twin_and_every_twin_an_op():
         )
 
 
+CALLABLE = ast.FunctionDef, ast.ClassDef
+
+
 def stub(module: str) -> dict[str, ast.AST]:
     tree = ast.parse(Path(cf.__file__).with_name(f"{module}.pyi").read_text())
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, CALLABLE)}
     constants = {node.target.id: node for node in tree.body if isinstance(node, ast.AnnAssign)}
     return functions | constants
 
@@ -77,7 +80,7 @@ def test_stub_tells_what_the_compiled_module_holds(module):
     functions = {
         name for name in dir(compiled) if callable(getattr(compiled, name)) and not name.startswith("_")
     }
-    assert functions == {name for name, node in stub(module).items() if isinstance(node, ast.FunctionDef)}
+    assert functions == {name for name, node in stub(module).items() if isinstance(node, CALLABLE)}
     for name in stub(module):
         assert hasattr(compiled, name)
 
@@ -98,7 +101,7 @@ def test_every_kernel_belongs_to_an_op_or_is_a_listed_helper():
         f"{module}.{name}"
         for module in COMPILED
         for name, node in stub(module).items()
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, CALLABLE)
     }
     assert used | helpers == functions
     assert not used & helpers

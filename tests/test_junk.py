@@ -119,6 +119,7 @@ OPS = {
         "x": X, "h": np.ones((3, 2)), "c": np.ones((3, 2)), "w_x": np.ones((4, 8)), "w_h": np.ones((2, 8)),
         "b": np.ones(8), "cell_activation": "identity",
     },
+    "find_stump": {"x": X, "y": np.array([0, 1, 0]), "sample_weight": np.ones(3), "n_classes": 2},
     "gmm_e_step": {"x": X, **MIXTURE, "precisions_cholesky": np.ones((2, 4)), "covariance_type": "diag"},
     "gmm_m_step": {
         "x": X, "responsibilities": P[:, :2], "covariance_type": "full", "reg_covar": 0.1, "sample_weight": np.ones(3),

@@ -57,7 +57,7 @@ cdef void key_rows(void* context, ptrdiff_t block) noexcept nogil:
 
 
 cdef bint sort_keys(Data* d, ptrdiff_t f, Keyed* keyed) noexcept nogil:
-    """Fills the order of a feature; false if it has NaN, whose keys are beyond those of infinity. keyed: room for 2 N."""
+    """Fills the order of a feature; false for NaN, whose keys are beyond those of infinity. keyed: room for 2 N."""
     cdef ptrdiff_t N = d.N, j
     cdef uint32_t* order = d.order.data() + f * N
     for j in range(N):

@@ -31,8 +31,8 @@ def find_stump(x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_cl
         errors the lowest feature wins, then the lowest threshold, and of equal classes the lowest. Where no feature
         has two values, feature 0 and the threshold inf send every row to the left
 
-    Weights are summed as integers: scaled by a power of two to a sum of at most 2⁶² and rounded. Sums are exact from
-    there on, whatever their order: what is equal compares equal, and bits do not depend on the number of threads. The
+    Weights are summed as integers: scaled by a power of two to a sum of about 2⁶⁰, and rounded. From there on sums are
+    exact, whatever their order: what is equal compares equal, and bits do not depend on the number of threads. The
     error is exact to N · 2⁻⁶¹.
 
     Raises
@@ -61,6 +61,7 @@ def find_stump(x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_cl
     if y.min() < 0 or y.max() >= n_classes:
         raise ValueError(f"y: expected classes in [0, {n_classes}); got {y.min()} to {y.max()}")
     w = as_sample_weight(sample_weight, N)
+    n_classes = int(y.max()) + 1  # those beyond weigh nothing
     if using_reference():
         return reference.find_stump(x, y, w, n_classes)
     x = np.require(x, requirements=["C", "A"])

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from . import (
     activation,
+    boosting,
     convolution,
     cross_entropy,
     linear,
@@ -38,11 +39,13 @@ OPS: tuple[Op, ...] = (
     *optimizer.OPS,
     *pca.OPS,
     *mixture.OPS,
+    *boosting.OPS,
 )
 
 # What is public, or compiled, and no op.
 NOT_OPS = {
     "conv2d_output_shape": "arithmetic of shapes",
+    "samme_alpha": "a formula of two numbers",
     "gradcheck": "checks ops",
     "get_backend": "run time",
     "set_backend": "run time",
@@ -55,7 +58,7 @@ NOT_OPS = {
     "nn": "layers, made of ops",
     "reference": "the twins",
 }
-COMPILED = ("_kernels", "_mixture", "_pca")  # the compiled modules
+COMPILED = ("_boosting", "_kernels", "_mixture", "_pca")  # the compiled modules
 HELPER_KERNELS = {  # of _kernels
     "exp": "elementary function under test",
     "log": "elementary function under test",

@@ -14,7 +14,7 @@ LEAST_ERROR = float(np.finfo(np.float64).eps)
 
 @np.errstate(all="ignore")
 def find_stump(x: Array, y: Array, sample_weight: Array | None, n_classes: int) -> Stump:
-    """Twin of `closedform.find_stump`: every threshold of every feature, one by one."""
+    """Twin of `closedform.find_stump`: every threshold of every feature."""
     # x (N, F), y (N,), w (N,)  ->  the split of least error
     #   L_k = Σ_{x_i <= t, y_i = k} w_i     R_k = Σ_{x_i > t, y_i = k} w_i
     #   ε = 1 − (max_k L_k + max_k R_k) / Σ_i w_i
@@ -22,18 +22,17 @@ def find_stump(x: Array, y: Array, sample_weight: Array | None, n_classes: int) 
     x, y, w = x[w > 0], y[w > 0], w[w > 0]  # rows of weight 0 are as good as not there
     by_class = np.where(y[:, None] == np.arange(n_classes), w[:, None], 0)  # (N, K)
     total = by_class.sum(axis=0)
-    majority, best = int(total.argmax()), -1.0
-    stump = Stump(0, math.inf, majority, majority, _error(total.max(), total))
+    majority = int(total.argmax())
+    best, stump = -1.0, Stump(0, math.inf, majority, majority, _error(total.max(), total))
     for feature, values in enumerate(x.T):
         order = np.argsort(values, kind="stable")
-        values, left = values[order], by_class[order].cumsum(axis=0)
-        for i in np.flatnonzero(values[:-1] < values[1:]):
-            correct = left[i].max() + (total - left[i]).max()
-            if correct > best:  # the first of those that are equal
-                best = correct
-                classes = int(left[i].argmax()), int((total - left[i]).argmax())
-                t = midpoint(values[i], values[i + 1])
-                stump = Stump(feature, float(t), *classes, _error(correct, total))
+        values, left = values[order], by_class[order].cumsum(axis=0)  # a split after each row ...
+        splits = np.flatnonzero(values[:-1] < values[1:])  # ... where the value changes
+        correct = left[splits].max(axis=1) + (total - left[splits]).max(axis=1)
+        if splits.size and correct.max() > best:  # of equal ones the first stays
+            best, i = correct.max(), splits[correct.argmax()]
+            classes = int(left[i].argmax()), int((total - left[i]).argmax())
+            stump = Stump(feature, float(midpoint(*values[i : i + 2])), *classes, _error(best, total))
     return stump
 
 
