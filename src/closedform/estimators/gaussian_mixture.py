@@ -18,8 +18,9 @@ from .mixture_init import initial_parameters
 from .mixture_loop import Problem, Run, climb, mended
 from .mixture_options import check_options
 from .mixture_parameters import Parameters
-from .mixture_progress import CallbackSupportMixin, Observers, with_callbacks
+from .mixture_progress import Observers
 from .mixture_statistics import Statistics, added
+from .progress import CallbackSupportMixin, with_callbacks
 
 
 class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc]

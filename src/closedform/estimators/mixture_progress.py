@@ -1,4 +1,4 @@
-"""What is told of a fit while it runs: to the user's callbacks, to scikit-learn's, and on the screen."""
+"""What is told of EM while it runs."""
 
 from __future__ import annotations
 
@@ -6,37 +6,20 @@ import time
 from typing import Any
 
 from .mixture_parameters import Parameters
-
-__all__ = ["CallbackSupportMixin", "Observers", "with_callbacks"]
-
-try:  # scikit-learn 1.9 has a protocol for callbacks
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
-
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """scikit-learn's, where the installed version has it."""
-
-    def with_callbacks(method: Any) -> Any:
-        return method
+from .progress import Tasks, answered, bar_of
 
 
 class Observers:
     """Everyone who watches one fit."""
 
     def __init__(self, estimator: Any, X: Any, max_iter: int, n_init: int) -> None:
-        self._estimator, self._X, self._max_iter = estimator, X, max_iter
+        self._estimator, self._max_iter = estimator, max_iter
         self._progress = Progress(estimator.verbose, estimator.verbose_interval, max_iter)
-        self._tasks = None
-        if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
-            self._tasks = estimator._init_callback_context(max_subtasks=n_init)
-            self._tasks.call_on_fit_task_begin(estimator=estimator, X=X)
-        self._climb: Any = None
+        self._tasks = Tasks(estimator, X, n_init)
 
     def begin(self, number: int) -> None:
         self._progress.begin(number)
-        if self._tasks is not None:
-            self._climb = self._tasks.subcontext("initialization", max_subtasks=self._max_iter)
-            self._climb.call_on_fit_task_begin(estimator=self._estimator, X=self._X)
+        self._tasks.begin("initialization", self._max_iter)
 
     def __call__(self, iteration: int, lower_bound: float, parameters: Parameters) -> bool:
         """After an iteration: does anyone want to stop?"""
@@ -44,32 +27,19 @@ class Observers:
         stop = False
         if self._estimator.callbacks:
             self._estimator._adopt(parameters)
-            answers = [f(iteration, lower_bound, self._estimator) for f in self._estimator.callbacks]
-            stop = any(answers)  # after every one has been called
-        return self._told(self._climb, parameters) or stop
-
-    def _told(self, climb: Any, parameters: Parameters) -> bool:
-        if climb is None:
-            return False
-        task = climb.subcontext("iteration")  # begun when it is over: nothing of it could be shown before
-        task.call_on_fit_task_begin(estimator=self._estimator, X=self._X)
-        return bool(self._end(task, parameters))
+            stop = answered(self._estimator.callbacks, iteration, lower_bound, self._estimator)
+        self._tasks.begin("iteration")  # begun when it is over: nothing of it could be shown before
+        return self._end(parameters) or stop
 
     def end(self, lower_bound: float, converged: bool, parameters: Parameters) -> None:
         self._progress.end(lower_bound, converged)
-        if self._climb is not None:
-            self._end(self._climb, parameters)
+        self._end(parameters)
 
     def end_of_fit(self, parameters: Parameters) -> None:
-        if self._tasks is not None:
-            self._end(self._tasks, parameters)
+        self._end(parameters)
 
-    def _end(self, task: Any, parameters: Parameters) -> Any:
-        return task.call_on_fit_task_end(
-            estimator=self._estimator,
-            X=self._X,
-            reconstruction_attributes=lambda: parameters.copy().attributes(),
-        )
+    def _end(self, parameters: Parameters) -> bool:
+        return self._tasks.end(lambda: parameters.copy().attributes())
 
 
 class Progress:
@@ -86,14 +56,9 @@ class Progress:
             return
         self._start = self._last = time.perf_counter()
         self._bound = float("nan")
-        try:
-            from tqdm.auto import tqdm
-        except ImportError:
+        self._bar = bar_of(self._max_iter, f"initialization {number}", "it")
+        if self._bar is None:
             print(f"Initialization {number}")
-        else:
-            self._bar = tqdm(
-                total=self._max_iter, desc=f"initialization {number}", unit="it", dynamic_ncols=True
-            )
 
     def advance(self, iteration: int, bound: float) -> None:
         if not self._verbose:
