@@ -10,8 +10,10 @@ except ModuleNotFoundError as e:
         'closedform.estimators needs scikit-learn: pip install "closedform[sklearn]"', name="sklearn"
     ) from e
 
+from .adaboost import AdaBoostClassifier
+from .boosting_stump import Stump
 from .gaussian_mixture import GaussianMixture
 from .mixture_statistics import Statistics
 from .selection import Selection, select
 
-__all__ = ["GaussianMixture", "Selection", "Statistics", "select"]
+__all__ = ["AdaBoostClassifier", "GaussianMixture", "Selection", "Statistics", "Stump", "select"]

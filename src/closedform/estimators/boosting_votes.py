@@ -1,0 +1,65 @@
+"""What an ensemble says of samples. N samples, F features, K classes, T rounds.
+
+g^k(x) = Σ_t α_t [f_t(x) = k]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import probability
+from .._results import Array
+from .boosting_stump import Stump, add_votes
+
+CHUNK = 8192  # rows at a time: their votes stay in the cache from round to round
+
+
+def staged_votes(estimators: Any, alphas: Any, x: Any, classes: Array) -> Iterator[Array]:
+    """g (K, N) after each round: the same array each time, changed."""
+    g = np.zeros((len(classes), x.shape[0]))
+    for estimator, alpha in zip(estimators, alphas, strict=True):
+        add_votes(g, estimator, alpha, x, classes)
+        yield g
+
+
+def answers(
+    estimators: Any, alphas: Array, x: Any, classes: Array, of_votes: Callable[[Array], Array]
+) -> Array:
+    """of_votes(g), an answer for each row, of the whole ensemble."""
+    N, weights = x.shape[0], alphas.tolist()
+    size = CHUNK if isinstance(estimators[0], Stump) else N  # others may prefer all rows at once
+    parts = []
+    for start in range(0, N, size):
+        *_, g = staged_votes(estimators, weights, x[start : start + size], classes)
+        parts.append(of_votes(g))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def logits(g: Array) -> Array:
+    """(N, K), whose softmax are the probabilities: of all g, K/(K−1) g = log p minimises the expected loss."""
+    K = len(g)
+    return np.ascontiguousarray(g.T) * (K / (K - 1) if K > 1 else 1.0)
+
+
+def probabilities(g: Array) -> Array:
+    """(N, K)"""
+    return probability.softmax(logits(g))
+
+
+def log_probabilities(g: Array) -> Array:
+    """(N, K)"""
+    return probability.log_softmax(logits(g))
+
+
+def decision(g: Array, total: float) -> Array:
+    """The mean of the votes, weighted by α, of sum `total`: 1 for a class, −1/(K−1) against it. (N, K).
+
+    Two classes: what is for the second less what is for the first, (N,).
+    """
+    K = len(g)
+    shares = np.ascontiguousarray(g.T) / (total or 1.0)
+    d = (K * shares - bool(total)) / max(K - 1, 1)
+    return np.asarray(d[:, 1] - d[:, 0] if K == 2 else d)
