@@ -70,7 +70,7 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
     >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0]]), np.array([0, 0, 1, 1, 0, 0])
     >>> model = AdaBoostClassifier(n_estimators=3).fit(X, y)
     >>> [stump.threshold for stump in model.estimators_]
-    [3.5, 1.5, 3.5]
+    [0.5, 1.5, 3.5]
     >>> model.predict(X)
     array([0, 0, 1, 1, 0, 0])
     """
