@@ -115,6 +115,13 @@ def test_training_loss_never_rises(learning_rate, K):
         assert model.training_loss_[0] <= 1
 
 
+def test_rounding_does_not_lift_the_loss():
+    """After some 290 rounds an advantage of 1e-10 is left: Z is 1 − 1e-20, and once comes out above 1."""
+    y = np.random.default_rng(2).integers(0, 10, 200)
+    model = AdaBoostClassifier(n_estimators=300).fit(np.ones((200, 1)), y)
+    assert (np.diff(model.training_loss_) <= 0).all()
+
+
 def test_probabilities_minimise_the_expected_loss(backend):
     """Where all features are constant, they become the shares of the classes."""
     y, shares = np.repeat([0, 1, 2], [60, 30, 10]), [0.6, 0.3, 0.1]
@@ -159,15 +166,15 @@ def test_rows_do_not_depend_on_their_batch(monkeypatch):
 @pytest.mark.parametrize("K", [2, 3])
 def test_stages_are_the_ensembles_of_fewer_rounds(K):
     X, y, w = samples(K=K)
-    model = AdaBoostClassifier(n_estimators=7).fit(X, y, sample_weight=w)
+    model = AdaBoostClassifier(n_estimators=20).fit(X, y, sample_weight=w)
     stages = {name: list(getattr(model, "staged_" + name)(X)) for name in STAGED}
     scores = list(model.staged_score(X, y, sample_weight=w))
-    for t in range(7):
+    for t in range(20):
         shorter = AdaBoostClassifier(n_estimators=t + 1).fit(X, y, sample_weight=w)
         for name, staged in stages.items():
             np.testing.assert_array_equal(staged[t], getattr(shorter, name)(X))
         assert scores[t] == shorter.score(X, y, sample_weight=w)
-        assert len(staged) == len(scores) == len(model) == 7
+        assert len(staged) == len(scores) == len(model) == 20
 
 
 def test_backends_agree():
@@ -294,19 +301,24 @@ def test_a_class_without_weight_is_a_class(backend):
 # -- edges --
 
 
-@pytest.mark.parametrize("K", [2, 3])
-def test_a_perfect_stump_is_the_last(backend, K):
-    X, y = np.array([[0.0], [1.0], [2.0], [5.0]]), np.array([0, 0, K - 1, K - 1])
-    model = AdaBoostClassifier(n_estimators=9).fit(np.vstack([X, [[9.0]]])[: K + 2], [*y, 1][: K + 2])
-    if K == 2:
-        alpha = 0.5 * np.log(2.0**52 - 1)  # as of ε = 2⁻⁵²
-        assert [*map(stump_of, model)] == [(0, 1.5, 0, 1)]
-        assert model.estimator_errors_.tolist() == [0.0]
-        assert model.estimator_weights_[0] == pytest.approx(alpha)
-        assert model.training_loss_[0] == pytest.approx(np.exp(-alpha))
-    else:
-        assert len(model.estimators_) == 9
-    assert model.score(X, y) == 1
+@pytest.mark.parametrize(
+    ("K", "alpha"), [(2, 0.5 * np.log(2.0**52 - 1)), (3, np.log(2 * (2.0**52 - 1)) / 1.5)]
+)
+def test_a_perfect_stump_is_the_last(backend, K, alpha):
+    """α as of ε = 2⁻⁵². Of three classes, one has no weight."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 203)
+    X = rng.standard_normal((203, 3))
+    X[:, 1] = y + 0.9 * rng.uniform(size=203)
+    w = rng.uniform(0.1, 1, 203)
+    X, y, w = np.vstack([X, X[:1]]), np.append(y, K - 1), np.append(w, w[-1] * (K == 2))
+    X[-1, 1] = 1.0
+    model = AdaBoostClassifier(n_estimators=9).fit(X, y, sample_weight=w)
+    assert [stump_of(stump)[::2] for stump in model] == [(1, 0)]
+    assert model.estimator_errors_.tolist() == [0.0]
+    assert model.estimator_weights_[0] == pytest.approx(alpha)
+    assert model.training_loss_[0] == pytest.approx(np.exp(-alpha))
+    assert model.score(X, y, sample_weight=w) == 1
 
 
 def test_perfect_in_a_later_round(backend):
@@ -328,16 +340,17 @@ def test_perfect_in_a_later_round(backend):
 
 
 def test_no_stump_is_better_than_chance(backend):
-    """Exclusive or: every stump has ε = 1/2. The first one stays, without a say."""
-    X, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([5, 6, 6, 5])
-    model = AdaBoostClassifier().fit(X, y)
-    assert model.estimator_errors_.tolist() == [0.5]
-    assert model.estimator_weights_.tolist() == [0]
-    assert model.training_loss_.tolist() == [1]
-    np.testing.assert_array_equal(model.predict_proba(X), np.full((4, 2), 0.5))
-    np.testing.assert_array_equal(model.predict(X), [5] * 4)
-    np.testing.assert_array_equal(model.decision_function(X), np.zeros(4))
-    assert (model.feature_importances_ == 0).all()
+    """Exclusive or: every stump has ε = 1/2; of K like classes, 1 − 1/K. The first one stays, without a say."""
+    exclusive_or = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([5, 6, 6, 5])
+    for (X, y), K in ((exclusive_or, 2), ((np.ones((6, 2)), np.array([5, 6, 7, 7, 6, 5])), 3)):
+        model = AdaBoostClassifier().fit(X, y)
+        assert model.estimator_errors_.tolist() == [1 - 1 / K]
+        assert model.estimator_weights_.tolist() == [0]
+        np.testing.assert_allclose(model.training_loss_, [1], rtol=1e-15)
+        np.testing.assert_allclose(model.predict_proba(X), 1 / K, rtol=1e-15)
+        np.testing.assert_array_equal(model.predict(X), [5] * len(y))
+        np.testing.assert_array_equal(model.decision_function(X), np.zeros((len(y), 3) if K == 3 else len(y)))
+        assert (model.feature_importances_ == 0).all()
 
 
 def test_a_learner_no_better_than_chance():
@@ -395,8 +408,9 @@ def test_samples_are_not_copied(dtype):
     model = AdaBoostClassifier(n_estimators=3).fit(X, y)
     assert np.shares_memory(checked(model, X, stumps=True), X)
     assert all(dtype(stump.threshold) == stump.threshold for stump in model)
-    fortran = AdaBoostClassifier(n_estimators=3).fit(np.asfortranarray(X), y)
-    assert same(fortran, model)
+    fortran = np.asfortranarray(X)
+    assert checked(model, fortran, stumps=True).flags.c_contiguous
+    assert same(clone(model).fit(fortran, y), model)
 
 
 def test_thresholds_between_float32():
@@ -487,6 +501,22 @@ def test_bad_samples():
         model.fit(pytest.importorskip("scipy.sparse").csr_array(X), y)
     with pytest.raises(NotFittedError):
         model.predict(X)
+
+
+def test_learners_may_keep_their_weights():
+    """Those of a round are not changed by the next."""
+
+    class Keeping(DecisionTreeClassifier):
+        def fit(self, X, y, sample_weight=None):
+            self.weights_, self.sum_ = sample_weight, sample_weight.sum()
+            return super().fit(X, y, sample_weight=sample_weight)
+
+    X, y, w = samples()
+    model = AdaBoostClassifier(Keeping(max_depth=1), n_estimators=3, random_state=0).fit(
+        X, y, sample_weight=w
+    )
+    np.testing.assert_allclose(model.estimators_[0].weights_, w / w.sum(), rtol=1e-14)
+    assert all(tree.sum_ == tree.weights_.sum() == pytest.approx(1) for tree in model)
 
 
 def test_a_linear_learner_on_other_labels():

@@ -54,7 +54,7 @@ def boost(
     while not stopped and len(rounds) < n_rounds:
         if rounds:
             last = rounds[-1]
-            if last.error <= PERFECT or last.alpha == 0:  # the same would be found again
+            if last.error <= PERFECT:
                 return
             learners.reweigh(D, last.estimator, *factors(last.error, last.alpha, K)[1:])
         estimator, error = learners.find(D)
