@@ -51,5 +51,4 @@ class Observers:
             self._bar.close()
 
     def _end(self, rounds: list[Round]) -> bool:
-        kept = list(rounds)
-        return self._tasks.end(lambda: self._estimator._attributes(kept, self._classes, self._validation))
+        return self._tasks.end(lambda: self._estimator._attributes(rounds, self._classes, self._validation))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import probability
 from .._results import Array
 from .boosting_stump import Stump, add_votes
 
@@ -38,20 +37,23 @@ def answers(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def logits(g: Array) -> Array:
-    """(N, K), whose softmax are the probabilities: of all g, K/(K−1) g = log p minimises the expected loss."""
-    K = len(g)
-    return np.ascontiguousarray(g.T) * (K / (K - 1) if K > 1 else 1.0)
-
-
 def probabilities(g: Array) -> Array:
-    """(N, K)"""
-    return probability.softmax(logits(g))
+    """softmax(K/(K−1) g), (N, K): of all g, the one that minimises the expected loss has these probabilities."""
+    e = np.exp(_logits(g))
+    return np.ascontiguousarray((e / e.sum(axis=0)).T)
 
 
 def log_probabilities(g: Array) -> Array:
     """(N, K)"""
-    return probability.log_softmax(logits(g))
+    z = _logits(g)
+    return np.ascontiguousarray((z - np.log(np.exp(z).sum(axis=0))).T)
+
+
+def _logits(g: Array) -> Array:
+    """K/(K−1) g, (K, N), less the largest of each sample."""
+    K = len(g)
+    z = g * (K / max(K - 1, 1))
+    return np.asarray(z - z.max(axis=0))
 
 
 def decision(g: Array, total: float) -> Array:
