@@ -70,6 +70,7 @@ class Classifiers:
 
     def __init__(self, samples: Samples, make: Callable[[], Any]) -> None:
         self._samples, self._make = samples, make
+        self._latest: tuple[Any, Array] | None = None  # an estimator, and where it is wrong
 
     def find(self, D: Array) -> tuple[Any, float]:
         estimator = self._make()
@@ -80,7 +81,10 @@ class Classifiers:
         D *= np.where(self._wrong(estimator), wrong, right)
 
     def _wrong(self, estimator: Any) -> Array:
-        return np.asarray(estimator.predict(self._samples.x) != self._samples.labels)
+        if self._latest is None or self._latest[0] is not estimator:
+            wrong = np.asarray(estimator.predict(self._samples.x) != self._samples.labels)
+            self._latest = estimator, wrong
+        return self._latest[1]
 
 
 def error_of(D: Array, wrong: Array) -> float:

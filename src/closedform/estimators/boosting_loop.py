@@ -15,7 +15,7 @@ from .. import boosting
 from .._results import Array
 from .boosting_stump import Stump
 
-# A learner with 1 − 1/K − ε below this has nothing to add: rounding of the weights is of that order after many rounds
+# Of 1 − 1/K − ε. Below, a learner lowers the loss by some 1e-20 of it, and the advantage may be rounding alone
 LEAST_ADVANTAGE = 1e-10
 PERFECT = 2.0**-52  # what samme_alpha takes smaller errors for
 LARGEST_ALPHA = 700.0  # its exponential is finite
