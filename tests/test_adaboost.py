@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 import closedform as cf
 from closedform.estimators import AdaBoostClassifier, Stump
 from closedform.estimators.boosting_data import checked
+from closedform.estimators.boosting_votes import most_probable, probabilities
 
 FIGURES = ("estimator_weights_", "estimator_errors_", "training_loss_")
 STAGED = ("predict", "predict_proba", "decision_function")
@@ -151,6 +152,18 @@ def test_what_is_predicted(backend, K):
     mean = np.tensordot(model.estimator_weights_, np.where(said, 1, -1 / (K - 1)), 1)
     mean = mean / model.estimator_weights_.sum()
     np.testing.assert_allclose(d, mean[:, 1] - mean[:, 0] if K == 2 else mean, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+def test_the_most_probable_class_is_that_of_the_largest_probability(K):
+    """Also where votes differ by rounding errors, which probabilities are too coarse to show."""
+    rng = np.random.default_rng(K)
+    for scale in (1e-16, 1e-15, 3e-15, 1e-10, 1.0):
+        for level in (0.0, 0.3, 5.0):
+            g = level + scale * rng.uniform(-1, 1, (K, 3000))
+            np.testing.assert_array_equal(most_probable(g), probabilities(g).argmax(axis=1))
+            clear = np.diff(np.sort(g, axis=0)[-2:], axis=0)[0] > 4e-15
+            np.testing.assert_array_equal(most_probable(g)[clear], g.argmax(axis=0)[clear])
 
 
 def test_rows_do_not_depend_on_their_batch(monkeypatch):

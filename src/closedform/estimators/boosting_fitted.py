@@ -15,7 +15,7 @@ from .._results import Array
 from . import boosting_plot
 from .boosting_data import checked
 from .boosting_stump import Stump
-from .boosting_votes import answers, decision, log_probabilities, probabilities, staged_votes
+from .boosting_votes import answers, decision, log_probabilities, most_probable, probabilities, staged_votes
 
 
 class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
@@ -32,7 +32,8 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The most probable class (N,) of each row of X (N, F); of equally probable ones the first in `classes_`."""
-        return self._answers(X, lambda g: self._winners(probabilities(g)))
+        winners = self._answers(X, most_probable)
+        return np.asarray(self.classes_[winners])
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities (N, K) of the classes, in the order of `classes_`, for each row of X (N, F).
@@ -55,7 +56,7 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """`predict` as it was after each round."""
-        return (self._winners(probabilities(g)) for g in self._staged(X))
+        return (np.asarray(self.classes_[most_probable(g)]) for g in self._staged(X))
 
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """`predict_proba` as it was after each round."""
@@ -105,9 +106,6 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
     def _samples(self, X: Any) -> Any:
         check_is_fitted(self, "estimator_weights_")
         return checked(self, X, stumps=isinstance(self.estimators_[0], Stump))
-
-    def _winners(self, p: Array) -> Array:
-        return np.asarray(self.classes_[p.argmax(axis=1)])
 
     def _total(self) -> float:
         check_is_fitted(self, "estimator_weights_")

@@ -8,7 +8,7 @@ from .._results import Array
 from .boosting_data import Samples
 from .boosting_loop import Round
 from .boosting_stump import add_votes
-from .boosting_votes import probabilities
+from .boosting_votes import most_probable
 
 
 class Validation:
@@ -23,7 +23,7 @@ class Validation:
     def add(self, added: Round) -> bool:
         """Is it time to stop?"""
         add_votes(self._g, added.estimator, added.alpha, self._samples.x, self._classes)
-        right = probabilities(self._g).argmax(axis=1) == self._samples.y
+        right = most_probable(self._g) == self._samples.y
         self.scores.append(float(np.average(right, weights=self._samples.weight)))
         if self.scores[-1] > self.scores[self.best] + self._tol:
             self.best = len(self.scores) - 1

@@ -13,6 +13,7 @@ import numpy as np
 from .._results import Array
 from .boosting_stump import Stump, add_votes
 
+SAME = 2e-15  # votes that differ by less may have equal probabilities in float64: then they do
 CHUNK = 8192  # rows at a time: their votes stay in the cache from round to round
 
 
@@ -37,6 +38,11 @@ def answers(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def most_probable(g: Array) -> Array:
+    """The first of the most probable classes of each sample, (N,), without computing probabilities."""
+    return np.asarray((_behind(g) == 0).argmax(axis=0))
+
+
 def probabilities(g: Array) -> Array:
     """softmax(K/(K−1) g), (N, K): of all g, the one that minimises the expected loss has these probabilities."""
     e = np.exp(_logits(g))
@@ -52,8 +58,14 @@ def log_probabilities(g: Array) -> Array:
 def _logits(g: Array) -> Array:
     """K/(K−1) g, (K, N), less the largest of each sample."""
     K = len(g)
-    z = g * (K / max(K - 1, 1))
-    return np.asarray(z - z.max(axis=0))
+    return _behind(g) * (K / max(K - 1, 1))
+
+
+def _behind(g: Array) -> Array:
+    """g less the largest of each sample, (K, N), where it matters."""
+    behind: Array = g - g.max(axis=0)
+    behind[behind > -SAME] = 0
+    return behind
 
 
 def decision(g: Array, total: float) -> Array:
