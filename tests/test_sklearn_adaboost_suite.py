@@ -22,7 +22,7 @@ EXCUSED = {
     "test_iris": "asks stumps for their random_state: ours have none. tests/test_adaboost.py asks trees",
     "test_sample_weights_infinite": "expects the warning of an overflow that ours has not: weights are normalised as "
     "they change. tests/test_adaboost.py has its fit",
-    "test_adaboost_negative_weight_error": THEIRS + "; tests/test_adaboost.py has the same",
+    "test_adaboost_negative_weight_error": THEIRS + "; tests/test_adaboost_edges.py has the same",
 }
 
 if hasattr(suite, "test_deprecated_algorithm"):  # before 1.8
