@@ -120,6 +120,9 @@ OPS = {
         "b": np.ones(8), "cell_activation": "identity",
     },
     "find_stump": {"x": X, "y": np.array([0, 1, 0]), "sample_weight": np.ones(3), "n_classes": 2},
+    "covariance": {"x": X, "ddof": 1},
+    "points_with_moments": {"mean": np.ones(4), "cov": np.eye(4)},
+    "extreme_trace": {"cov": np.eye(4), "k": 2, "largest": False},
     "gmm_e_step": {"x": X, **MIXTURE, "precisions_cholesky": np.ones((2, 4)), "covariance_type": "diag"},
     "gmm_m_step": {
         "x": X, "responsibilities": P[:, :2], "covariance_type": "full", "reg_covar": 0.1, "sample_weight": np.ones(3),

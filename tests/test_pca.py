@@ -1,4 +1,4 @@
-"""What the catalogue cannot say of `covariance`: an independent witness, hard data, merging."""
+"""What the catalogue cannot say of the ops of PCA: independent witnesses, hard data, extremes."""
 
 import threading
 
@@ -156,6 +156,98 @@ def test_calls_from_many_threads_at_once():
         thread.join()
     assert len(found) == 8
     assert all(same_bits(got.cov, want.cov) for got in found)
+
+
+# -- points with given moments, and the extremes of the trace --
+
+
+def a_covariance(m, rank=None, seed=0, dtype=np.float64):
+    """Positive semi-definite, of the given rank (to rounding), with variances from 1 to 100."""
+    rng = np.random.default_rng([seed, m])
+    x = rng.standard_normal((rank or m, m)) * np.geomspace(1, 10, m)
+    return (x.T @ x / len(x)).astype(dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("m", "rank"), [(1, 1), (2, 1), (3, 3), (8, 8), (17, 5), (40, 1), (40, 39), (65, 65)]
+)
+def test_points_have_the_moments(m, rank, dtype):
+    mean, cov = np.linspace(-30, 50, m).astype(dtype), a_covariance(m, rank, dtype=dtype)
+    x = cf.points_with_moments(mean, cov)
+    assert x.shape == (2 * m, m)
+    assert x.dtype == dtype
+    wide = x.astype(np.longdouble)
+    z = wide - wide.mean(axis=0)
+    eps, size = np.finfo(dtype).eps, np.abs(x).max()
+    assert np.max(np.abs(wide.mean(axis=0) - mean)) <= 2 * eps * size
+    assert np.max(np.abs(z.T @ z / (2 * m) - cov)) <= 8 * eps * size * np.sqrt(m * cov.max())
+    assert np.max(np.abs(cf.covariance(x).cov - cov)) <= 16 * eps * size * np.sqrt(m * cov.max())
+    pairs = (x[:m].astype(np.float64) + x[m:]) / 2
+    assert np.max(np.abs(pairs - mean)) <= 2 * eps * size  # opposite to each other
+
+
+def test_points_of_singular_covariances_lie_in_its_range():
+    mean, direction = np.array([3.0, -1.0, 0.5]), np.array([2.0, 1.0, -2.0])
+    z = cf.points_with_moments(mean, np.outer(direction, direction)) - mean
+    residual = z - np.outer(z @ direction, direction) / 9
+    assert np.max(np.abs(residual)) <= 1e-7  # the root of an eigenvalue that rounding leaves in place of 0
+    same = cf.points_with_moments(mean, np.zeros((3, 3)))
+    np.testing.assert_array_equal(same, np.tile(mean, (6, 1)))
+
+
+@every_dtype
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (2, 1), (6, 6), (9, 4), (30, 7)])
+def test_the_trace_is_extreme(m, k, dtype):
+    """Against random orthonormal frames, against eigenvalues, and the two extremes against each other."""
+    cov = a_covariance(m, dtype=dtype)
+    wide = cov.astype(np.float64)
+    d = np.linalg.eigvalsh(wide)
+    most, least = cf.extreme_trace(cov, k), cf.extreme_trace(cov, k, largest=False)
+    slack = 64 * m * np.finfo(dtype).eps * d[-1]
+    assert abs(most.value - d[m - k :].sum()) <= slack
+    assert abs(least.value - d[:k].sum()) <= slack
+    for value, phi in (most, least):
+        assert phi.shape == (m, k)
+        assert value.dtype == phi.dtype == dtype
+        phi = phi.astype(np.float64)
+        assert np.max(np.abs(phi.T @ phi - np.eye(k))) <= 8 * m * np.finfo(dtype).eps
+        assert abs(np.trace(phi.T @ wide @ phi) - value) <= slack
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        frame, _ = np.linalg.qr(rng.standard_normal((m, k)))
+        trace = np.trace(frame.T @ wide @ frame)
+        assert least.value - slack <= trace <= most.value + slack
+    if k < m:
+        others = cf.extreme_trace(cov, m - k, largest=False)
+        assert abs(most.value + others.value - np.trace(wide)) <= slack
+        across = most.phi.astype(np.float64).T @ others.phi
+        assert np.max(np.abs(across)) <= 64 * m * np.finfo(dtype).eps
+
+
+def test_the_most_extreme_comes_first():
+    phi = cf.extreme_trace(np.diag([2.0, 5.0, 1.0]), 2).phi
+    np.testing.assert_array_equal(phi, [[0, 1], [1, 0], [0, 0]])
+    phi = cf.extreme_trace(np.diag([2.0, 5.0, 1.0]), 2, largest=False).phi
+    np.testing.assert_array_equal(phi, [[0, 1], [0, 0], [1, 0]])
+
+
+def test_signs_do_not_hang_on_rounding():
+    from closedform.reference.pca import with_signs
+
+    rows = np.array([[0.1, -0.9, 0.3], [-0.5, 0.5, 0.1], [-0.5, np.nextafter(0.5, 1), 0.1], [0, 0, 0]])
+    want = [[-0.1, 0.9, -0.3], [0.5, -0.5, -0.1], [0.5, -0.5, -0.1], [0, 0, 0]]
+    np.testing.assert_allclose(with_signs(rows), want, rtol=1e-15)
+
+
+def test_rounding_is_forgiven_and_no_more():
+    cov = a_covariance(20, rank=3)
+    cf.extreme_trace(cov + 1e-12 * np.triu(np.ones((20, 20)), 1), 2)  # hardly symmetric
+    cf.points_with_moments(np.zeros(20, np.float32), cov.astype(np.float32))
+    with pytest.raises(ValueError, match=r"^cov: expected no negative eigenvalue; got -0\.01"):
+        cf.points_with_moments(np.zeros(20), cov - 0.01 * np.eye(20))
+    with pytest.raises(ValueError, match=r"^cov: expected symmetric matrices"):
+        cf.extreme_trace(np.triu(cov), 1)
 
 
 def test_the_compiled_module_refuses_what_the_wrapper_never_passes():

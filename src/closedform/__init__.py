@@ -17,6 +17,7 @@ from ._results import (
     DenseGradients,
     EMStep,
     EStep,
+    ExtremeTrace,
     LSTMGradients,
     LSTMState,
     MaxPool2d,
@@ -65,7 +66,7 @@ from .loss import (
 from .mixture import gmm_e_step, gmm_em_step, gmm_m_step
 from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
-from .pca import covariance
+from .pca import covariance, extreme_trace, points_with_moments
 from .pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .probability import (
     log_softmax,
@@ -90,6 +91,7 @@ __all__ = [
     "DenseGradients",
     "EMStep",
     "EStep",
+    "ExtremeTrace",
     "GradcheckReport",
     "LSTMGradients",
     "LSTMState",
@@ -117,6 +119,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "dense",
     "dense_backward",
+    "extreme_trace",
     "find_stump",
     "gelu",
     "gelu_backward",
@@ -136,6 +139,7 @@ __all__ = [
     "max_pool2d_backward",
     "nn",
     "num_threads",
+    "points_with_moments",
     "reference",
     "release_memory",
     "relu",

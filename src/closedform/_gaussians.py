@@ -77,11 +77,11 @@ def expect_factors(u: Array, covariance_type: str) -> None:
         _expect_all("precisions_cholesky", u, (u == 0) | ~below, "0 below the diagonal")
 
 
-def expect_symmetric(covariances: Array, covariance_type: str) -> None:
+def expect_symmetric(covariances: Array, covariance_type: str, name: str = "covariances") -> None:
     if covariance_type in ("full", "tied"):
         difference = np.abs(covariances - np.swapaxes(covariances, -1, -2))
         size = np.abs(covariances).max(axis=(-1, -2), keepdims=True)
-        _expect_all("covariances", covariances, difference <= 1e-5 * size, "symmetric matrices")
+        _expect_all(name, covariances, difference <= 1e-5 * size, "symmetric matrices")
 
 
 def as_responsibilities(x: Any, responsibilities: Any) -> tuple[Array, Array]:

@@ -166,6 +166,13 @@ class Covariance(NamedTuple):
     cov: Array
 
 
+class ExtremeTrace(NamedTuple):
+    """An extreme of tr(ΦᵀΣΦ), and the orthonormal Φ (m, k) that has it, from `extreme_trace`."""
+
+    value: np.floating[Any]
+    phi: Array
+
+
 class EStep(NamedTuple):
     """log p(x_i) (N,) and responsibilities (N, K) of samples, from `gmm_e_step`."""
 

@@ -100,6 +100,7 @@ class Op:
     updates: tuple[str, ...] = ()  # arguments changed in place
     computed: tuple[str, ...] = ()  # of a trace, the fields that are computed: others are the arguments
     kernels: tuple[str, ...] = ()  # its compiled functions; by default _kernels.<name>
+    no_kernel: str | None = None  # why it has none: then both backends run the twin
     bound_by: str = "memory"  # what its speed is told in: "memory" GB/s, "arithmetic" GFLOP/s
 
     @property
@@ -114,7 +115,7 @@ class Op:
 
     @property
     def kernel_names(self) -> tuple[str, ...]:
-        return self.kernels or (f"_kernels.{self.name}",)
+        return () if self.no_kernel else self.kernels or (f"_kernels.{self.name}",)
 
     def allowed(self, call: Call) -> float:
         """The largest error accepted, in eps. In float64 twice as much, since the twin rounds as well."""

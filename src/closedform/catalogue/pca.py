@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,122 @@ def _scale(call: Call, want: tuple[Array, ...]) -> tuple[Array, ...]:
     return size, np.outer(deviation, deviation) + np.outer(rest, rest) / eps
 
 
+# -- eigenvalues of a covariance (m, m) --
+
+SIZES = (1, 2, 3, 5, 8, 17, 33)
+LAPACK = "its work is an eigendecomposition, which LAPACK does: NumPy's, on both backends"
+
+
+def _matrix(m: int, dtype: Any, rank: int | None = None) -> Array:
+    """A covariance with eigenvalues far apart, exactly symmetric."""
+    x = draw(m if rank is None else rank, m, seed=5) * np.arange(1, m + 1)
+    return (x.T @ x / m).astype(dtype)
+
+
+def _points(m: int, dtype: Any) -> Call:
+    return Call(f"m = {m}", (draw(m, dtype=dtype, seed=6), _matrix(m, dtype)))
+
+
+def _trace(m: int, dtype: Any, k: int = 8, largest: bool = True) -> Call:
+    return Call(f"m = {m}, k = {k}, largest {largest}", (_matrix(m, dtype), k), {"largest": largest})
+
+
+def _ordinary_points(dtype: Any) -> Iterator[Call]:
+    for m in SIZES:
+        yield _points(m, dtype)
+
+
+def _ordinary_trace(dtype: Any) -> Iterator[Call]:
+    for m in SIZES:
+        for k in sorted({1, (m + 1) // 2, m}):
+            for largest in (True, False):
+                yield _trace(m, dtype, k, largest)
+
+
+def _edge_matrices(dtype: Any) -> Iterator[tuple[str, Array]]:
+    limits = np.finfo(dtype)
+    yield "zero", np.zeros((4, 4), dtype)
+    yield "identity", np.eye(5, dtype=dtype)
+    yield "singular, diagonal", np.diag([0, 3, 0, 1]).astype(dtype)
+    yield "tiny and huge", np.diag([limits.tiny, limits.max / 8]).astype(dtype)
+    yield "one negative by rounding", np.diag([1, 2, -limits.eps]).astype(dtype)
+    yield "of rank 2", _matrix(6, dtype, rank=2)
+
+
+def _edge_points(dtype: Any) -> Iterator[Call]:
+    for label, cov in _edge_matrices(dtype):
+        yield Call(label, (draw(len(cov), dtype=dtype, seed=7), cov))
+
+
+def _edge_trace(dtype: Any) -> Iterator[Call]:
+    for label, cov in _edge_matrices(dtype):
+        for largest in (True, False):
+            yield Call(label, (cov, 2), {"largest": largest})
+
+
+def _bad_matrices() -> Iterator[tuple[str, Any]]:
+    cov = _matrix(3, np.float64)
+    yield "one axis", cov[0]
+    yield "no square", cov[:2]
+    yield "no features", cov[:0, :0]
+    yield "a stack", cov[None]
+    yield "not symmetric", cov + np.triu(np.full((3, 3), 0.1), 1)
+    yield "a negative eigenvalue", cov - 0.1 * np.trace(cov) * np.eye(3)
+    yield "negative", -np.eye(3)
+    for value in (np.nan, np.inf):
+        yield f"{value} inside", np.where(np.eye(3) == 1, value, cov)
+
+
+def _hostile_points() -> Iterator[BadCall]:
+    mean, cov = draw(3), _matrix(3, np.float64)
+    for label, bad in _bad_matrices():
+        yield BadCall(label, "cov", (mean, bad))
+    yield BadCall("two axes", "mean", (mean[None], cov))
+    yield BadCall("another size", "mean", (mean[:2], cov))
+    yield BadCall("NaN", "mean", (mean * np.nan, cov))
+
+
+def _hostile_trace() -> Iterator[BadCall]:
+    cov = _matrix(3, np.float64)
+    for label, bad in _bad_matrices():
+        yield BadCall(label, "cov", (bad, 1))
+    for k in (0, 4, -1):
+        yield BadCall(f"k = {k}", "k", (cov, k))
+    yield BadCall("k no integer", "k", (cov, 1.0), error=TypeError)
+    yield BadCall("largest no boolean", "largest", (cov, 1), {"largest": 1}, TypeError)
+
+
+def _eigenvalues(cov: Array) -> tuple[Array, Array]:
+    """d (m,), the largest first, and by how many eps rounding turns the eigenvectors: d_1 over the nearest gap."""
+    d = np.maximum(np.linalg.eigvalsh(cov)[::-1], np.finfo(np.float64).tiny)
+    gaps = np.abs(d[:, None] - d) + np.diag(np.full(len(d), np.inf))
+    return d, 1 + d[0] / gaps.min(axis=1)
+
+
+def _points_scale(call: Call, want: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Of a step √(m d) u: u turns, and d is wrong by d_1, so its root by d_1 / √d."""
+    mean, cov = call.args
+    d, turned = _eigenvalues(cov)
+    step = np.sqrt(len(d)) * (np.sqrt(d) * turned + d[0] / np.sqrt(d))
+    return (np.abs(mean) + np.tile(step, 2)[:, None],)
+
+
+def _trace_scale(call: Call, want: tuple[Array, ...]) -> tuple[Array, ...]:
+    cov, k = call.args
+    d, turned = _eigenvalues(cov)
+    turned = turned if call.options["largest"] else turned[::-1]
+    return np.asarray(k * d[0]), np.broadcast_to(turned[:k], want[1].shape)
+
+
+def _flops_eigen(call: Call) -> float:
+    """m³ times 4/3 to tridiagonal form, about 8/3 for the eigenvectors of that, and 2 back."""
+    return 6.0 * len(call.args[0]) ** 3
+
+
+def _benches(make: Callable[[int, Any], Call]) -> tuple[Bench, ...]:
+    return tuple(Bench(f"{m}x{m}", partial(make, m)) for m in (64, 256))
+
+
 def _bench(N: int, D: int, **kwargs: Any) -> Bench:
     return Bench(f"{N}x{D}", lambda dtype: _call(N, D, dtype), **kwargs)
 
@@ -89,6 +206,34 @@ OPS = (
         tolerance=8.0,
         no_gradient="statistics of a sample, not a function that a loss goes through",
         kernels=("_pca.covariance",),
+        bound_by="arithmetic",
+    ),
+    Op(
+        "points_with_moments",
+        "pca",
+        _ordinary_points,
+        _benches(_points),
+        _flops_eigen,
+        edge=_edge_points,
+        hostile=_hostile_points,
+        scale=_points_scale,
+        tolerance=1.0,
+        no_gradient="a construction, by eigenvectors",
+        no_kernel=LAPACK,
+        bound_by="arithmetic",
+    ),
+    Op(
+        "extreme_trace",
+        "pca",
+        _ordinary_trace,
+        _benches(_trace),
+        _flops_eigen,
+        edge=_edge_trace,
+        hostile=_hostile_trace,
+        scale=_trace_scale,
+        tolerance=1.0,
+        no_gradient="the extreme itself, where the gradient along orthonormal frames is 0",
+        no_kernel=LAPACK,
         bound_by="arithmetic",
     ),
 )

@@ -37,7 +37,7 @@ from .loss import (
 from .mixture import gmm_e_step, gmm_em_step, gmm_m_step
 from .normalization import batchnorm, batchnorm_backward, batchnorm_inference
 from .optimizer import adam_update, sgd_update
-from .pca import covariance
+from .pca import covariance, extreme_trace, points_with_moments
 from .pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .probability import (
     log_softmax,
@@ -69,6 +69,7 @@ __all__ = [
     "cross_entropy_with_grad",
     "dense",
     "dense_backward",
+    "extreme_trace",
     "find_stump",
     "gelu",
     "gelu_backward",
@@ -83,6 +84,7 @@ __all__ = [
     "lstm_step",
     "max_pool2d",
     "max_pool2d_backward",
+    "points_with_moments",
     "relu",
     "relu_backward",
     "rnn",
