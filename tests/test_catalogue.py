@@ -252,7 +252,9 @@ def test_inputs_are_not_modified(op):
 def test_bits_do_not_depend_on_threads(op):
     calls = (bench.make(np.float32) for bench in op.benches if not bench.slow)
     if op.bound_by == "arithmetic":
-        call = next(call for call in calls if op.flops(call) <= 2e9)  # a thousand tasks; larger ones take long
+        call = next(
+            call for call in calls if op.flops(call) <= 2e9
+        )  # a thousand tasks; larger ones take long
     else:
         call = max(calls, key=lambda call: call.args[0].size)
     with cf.num_threads(1):

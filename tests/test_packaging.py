@@ -99,6 +99,7 @@ def test_wheel(tmp_path):
     assert "closedform/_kernels.pyi" in names
     assert any(n.startswith("closedform/_kernels.") and n.endswith((".so", ".pyd")) for n in names)
     assert not any(
-        n.endswith((".cpp", ".hpp", ".pyx", ".pxi", ".o", ".a")) or n.startswith(("tests/", "csrc/")) for n in names
+        n.endswith((".cpp", ".hpp", ".pyx", ".pxi", ".o", ".a")) or n.startswith(("tests/", "csrc/"))
+        for n in names
     )
     assert any("LICENSE" in n for n in names)

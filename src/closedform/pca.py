@@ -83,10 +83,10 @@ def points_with_moments(mean: ArrayLike, cov: ArrayLike) -> Array:
     >>> import closedform as cf
     >>> x = cf.points_with_moments([1.0, 2.0], [[8.0, 0.0], [0.0, 0.5]])
     >>> x
-    array([[5., 2.],
-           [1., 3.],
-           [-3., 2.],
-           [1., 1.]])
+    array([[ 5.,  2.],
+           [ 1.,  3.],
+           [-3.,  2.],
+           [ 1.,  1.]])
     >>> cf.covariance(x).cov
     array([[8. , 0. ],
            [0. , 0.5]])

@@ -14,6 +14,17 @@ from .adaboost import AdaBoostClassifier
 from .boosting_stump import Stump
 from .gaussian_mixture import GaussianMixture
 from .mixture_statistics import Statistics
+from .pca import PCA
+from .pca_moments import Moments
 from .selection import Selection, select
 
-__all__ = ["AdaBoostClassifier", "GaussianMixture", "Selection", "Statistics", "Stump", "select"]
+__all__ = [
+    "PCA",
+    "AdaBoostClassifier",
+    "GaussianMixture",
+    "Moments",
+    "Selection",
+    "Statistics",
+    "Stump",
+    "select",
+]

@@ -13,8 +13,9 @@ from .._results import Array
 from . import mixture_missing
 from .distributed import each, held, merged, row_blocks
 from .mixture_parameters import Parameters
-from .mixture_samples import Samples, Survey, drawn, together, weighted
+from .mixture_samples import Samples, Survey, drawn, together, with_patterns
 from .mixture_statistics import Statistics, added
+from .samples import kept_rows
 
 
 class Blocks:
@@ -82,7 +83,7 @@ def _checked(x: Array, sample_weight: Array | None, missing: str, name: str) -> 
     )
     if sample_weight is not None and not np.any(sample_weight):  # some other block has a weight, it may be
         return Samples(x[:0])
-    return weighted(x, sample_weight, missing)
+    return with_patterns(*kept_rows(x, sample_weight), missing)
 
 
 def _rows(block: Samples) -> int:

@@ -11,7 +11,8 @@ from .distributed import in_rows, is_dask
 from .mixture_blocks import Blocks
 from .mixture_loop import Problem
 from .mixture_options import check_options
-from .mixture_samples import Samples, weighted
+from .mixture_samples import Samples, with_patterns
+from .samples import weighted_rows
 
 RELATIVE = (
     1e-6  # reg_covar="auto" and the variances of repaired covariances, over the mean variance of the features
@@ -27,18 +28,11 @@ def samples_of(estimator: Any, X: Any, sample_weight: Any, *, first: bool) -> Sa
         validate_data(estimator, X, reset=first, skip_check_array=True)  # the names and number of features
         samples = Blocks(X, sample_weight, estimator.missing, type(estimator).__name__)
     else:
-        x = validate_data(
-            estimator,
-            X,
-            reset=first,
-            dtype=[np.float64, np.float32],
-            order="C",
-            ensure_all_finite="allow-nan" if estimator.missing == "marginalise" else True,
-            ensure_min_samples=2 if first else 1,
+        gaps = estimator.missing == "marginalise"
+        rows = weighted_rows(
+            estimator, X, sample_weight, reset=first, allow_nan=gaps, least=2 if first else 1
         )
-        samples = weighted(np.asarray(x), sample_weight, estimator.missing)
-    if samples.rows == 0 and sample_weight is not None:
-        raise ValueError("sample_weight: expected some weight > 0; got only zeros")
+        samples = with_patterns(*rows, estimator.missing)
     K = estimator.n_components if first else 1
     if samples.rows < K:
         raise ValueError(

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.random import sample_without_replacement
-from sklearn.utils.validation import _check_sample_weight
 
 from .. import mixture
 from .._results import Array
@@ -91,16 +90,9 @@ class Samples(NamedTuple):
         return float(bound), Statistics(weights * self.total, means, covariances)
 
 
-def weighted(x: Array, sample_weight: Any, missing: str) -> Samples:
-    """Without the rows of weight 0."""
-    w = None
-    if sample_weight is not None:
-        w = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
-        kept = w > 0
-        if not kept.all():
-            x, w = x[kept], w[kept]
+def with_patterns(x: Array, sample_weight: Array | None, missing: str) -> Samples:
     gaps = missing == "marginalise" and bool(np.isnan(x).any())
-    return Samples(x, w, mixture_missing.patterns_of(x) if gaps else None)
+    return Samples(x, sample_weight, mixture_missing.patterns_of(x) if gaps else None)
 
 
 def together(a: Survey, b: Survey) -> Survey:

@@ -1,0 +1,72 @@
+"""What PCA keeps of samples, and sums of it. N samples, D features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import mixture, pca
+from .._results import Array
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Number, mean and covariance of samples, with weights w_i. The sum of two is that of all their samples.
+
+    samples        N
+    weight         W = Σ_i w_i
+    mean (D,)      μ = Σ_i w_i x_i / W
+    cov (D, D)     Σ_i w_i (x_i − μ)(x_i − μ)ᵀ / W; both float64
+    dtype          of the samples
+    """
+
+    samples: int
+    weight: float
+    mean: Array
+    cov: Array
+    dtype: np.dtype[Any]
+
+    @property
+    def rows(self) -> int:
+        """How many they stand for: a weight of 2 is a row that occurs twice."""
+        return rows_of(self.samples, self.weight)
+
+    @classmethod
+    def of(cls, x: Array, sample_weight: Array | None = None) -> Moments:
+        """Of x (N, D), N >= 1, C-contiguous and finite; weights (N,) > 0."""
+        N = len(x)
+        if sample_weight is None:
+            weight = float(N)
+            mean, cov = pca.covariance(x)
+        else:  # those of a mixture of one component
+            weight, ones = float(sample_weight.sum()), np.ones((N, 1), x.dtype)
+            _, (mean,), (cov,) = mixture.gmm_m_step(
+                x, ones, reg_covar=0, sample_weight=sample_weight * (N / weight)
+            )
+        if not np.isfinite(cov).all():  # x is finite
+            raise ValueError(
+                f"X: expected numbers whose squares are in the range of {x.dtype}; got larger ones"
+            )
+        return cls(N, weight, mean.astype(np.float64), cov.astype(np.float64), x.dtype)
+
+    def __add__(self, other: Moments) -> Moments:
+        """With s = W_b / (W_a + W_b) and δ = μ_b − μ_a (Chan, Golub, LeVeque 1979):
+
+        μ = μ_a + s δ        C = (1 − s) C_a + s C_b + s (1 − s) δ δᵀ
+        """
+        weight, delta = self.weight + other.weight, other.mean - self.mean
+        s = other.weight / weight
+        between = s * (1 - s) * np.outer(delta, delta)
+        return Moments(
+            self.samples + other.samples,
+            weight,
+            self.mean + s * delta,
+            (1 - s) * self.cov + s * other.cov + between,
+            np.result_type(self.dtype, other.dtype),
+        )
+
+
+def rows_of(samples: int, weight: float) -> int:
+    return max(samples, int(weight))

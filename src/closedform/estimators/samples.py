@@ -1,0 +1,38 @@
+"""What a fit reads: rows and their weights. N samples, D features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from .._results import Array
+
+
+def weighted_rows(
+    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, allow_nan: bool, least: int
+) -> tuple[Array, Array | None]:
+    """Rows of weight > 0, float32 or float64, C-contiguous, and their weights (float64); X has at least `least`."""
+    x = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=[np.float64, np.float32],
+        order="C",
+        ensure_all_finite="allow-nan" if allow_nan else True,
+        ensure_min_samples=least,
+    )
+    x, w = kept_rows(np.asarray(x), sample_weight)
+    if len(x) == 0:
+        raise ValueError("sample_weight: expected some weight > 0; got only zeros")
+    return x, w
+
+
+def kept_rows(x: Array, sample_weight: Any) -> tuple[Array, Array | None]:
+    """The rows of weight > 0, if there are any, and their weights (float64)."""
+    if sample_weight is None:
+        return x, None
+    w = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
+    kept = w > 0
+    return (x, w) if kept.all() else (x[kept], w[kept])
