@@ -148,11 +148,6 @@ def test_in_pipelines_and_searches():
     assert search.best_params_["pca__n_components"] in (1, 3)
     by_likelihood = GridSearchCV(PCA(), {"n_components": [1, 2, 5]}, cv=3).fit(X)
     assert np.isfinite(by_likelihood.cv_results_["mean_test_score"]).all()
-    pandas = pytest.importorskip(
-        "pandas", reason="set_output is of scikit-learn; this tries it on data frames"
-    )
-    frame = PCA(2).set_output(transform="pandas").fit_transform(pandas.DataFrame(X))
-    assert list(frame.columns) == ["pca0", "pca1"]
 
 
 def test_feature_names_pickles_and_clones():

@@ -56,7 +56,7 @@ class PCA(FittedPCA):
     svd_solver_ : the one that "auto" chose
     moments_ : `Moments` of the samples, what `merge` and `partial_fit` go on from; None of more than 1000 features,
         unless "covariance_eigh" made them, and of missing values
-    n_iter_ : steps of EM, with missing values
+    n_iter_ : steps of EM, 0 without missing values
     n_features_in_, feature_names_in_ : of X
 
     Source: Pearson, On lines and planes of closest fit to systems of points in space (1901); Jolliffe, Principal
@@ -160,18 +160,19 @@ class PCA(FittedPCA):
         z = x - mean.astype(x.dtype)
         if w is not None:
             z *= np.sqrt(w)[:, None]
-            missing = max(
+            others = max(
                 0, min(rows, D) - N
-            )  # weights stand for more rows, hence axes: these have no variance
-            z = np.concatenate((z, np.zeros((missing, D), z.dtype)))
-        self._adopt(pca_spectrum.of_rows(z, weight, solver, k, self), k, mean, x.dtype)
-        self.svd_solver_, self.n_samples_, self.moments_ = solver, rows, moments
+            )  # of the rows that weights stand for: they add axes, and no variance
+            z = np.concatenate((z, np.zeros((others, D), z.dtype)))
+        self.svd_solver_, self.n_samples_ = solver, rows
+        self._adopt(pca_spectrum.of_rows(z, weight, solver, k, self), k, mean, x.dtype, moments)
 
     def _take(self, moments: Moments) -> None:
         """The components of rows with these moments."""
-        solver, k = plan(self, "covariance_eigh", moments.rows, len(moments.mean))
-        self._adopt(pca_spectrum.of_moments(moments), k, moments.mean, moments.dtype)
-        self.svd_solver_, self.n_samples_, self.moments_ = solver, moments.rows, moments
+        rows, D = moments.rows, len(moments.mean)
+        self.svd_solver_, k = plan(self, "covariance_eigh", rows, D)
+        self.n_samples_ = rows
+        self._adopt(pca_spectrum.of_moments(moments), k, moments.mean, moments.dtype, moments)
 
     def _climb(self, x: Array, w: Array | None) -> None:
         """The components of rows with missing values, from those of rows that were filled."""
@@ -188,10 +189,12 @@ class PCA(FittedPCA):
                 message = f"EM did not converge in em_max_iter={self.em_max_iter} steps"
                 warnings.warn(message, ConvergenceWarning, stacklevel=3)
         finally:  # Ctrl-C leaves the model as far as it was
-            self._adopt(pca_spectrum.of_model(model, weight), len(self.components_), model.mean, x.dtype)
-            self.moments_, self.n_iter_ = None, len(bounds)
+            self._adopt(pca_spectrum.of_model(model, weight), self.n_components_, model.mean, x.dtype)
+            self.n_iter_ = len(bounds)
 
-    def _adopt(self, spectrum: Spectrum, n_components: Any, mean: Array, dtype: Any) -> None:
+    def _adopt(
+        self, spectrum: Spectrum, n_components: Any, mean: Array, dtype: Any, moments: Moments | None = None
+    ) -> None:
         k = spectrum.count(n_components)
         variances = spectrum.variances[:k]
         self.n_components_ = k
@@ -201,6 +204,7 @@ class PCA(FittedPCA):
         self.singular_values_ = np.sqrt(variances * (spectrum.weight - 1)).astype(dtype)
         self.noise_variance_ = spectrum.noise(k)
         self.mean_ = mean.astype(dtype)
+        self.moments_, self.n_iter_ = moments, 0
 
     def _kept(self) -> Moments:
         check_is_fitted(self)

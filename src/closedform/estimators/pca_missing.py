@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._results import Array
+from ..linear import dense
 
 LEAST = 1e-8  # of the mean variance of the features: σ² is no less, or M could be singular
 CHUNK = 1 << 20  # elements of the matrices M in memory at a time
@@ -50,10 +51,10 @@ def expect(r: Array, w: Array, noise: float) -> Hidden:
     seen = ~np.isnan(r)
     r = np.where(seen, r, 0)
     squares = (w[:, :, None] * w[:, None, :]).reshape(D, K * K)
-    m = (seen.astype(np.float64) @ squares).reshape(N, K, K) + noise * np.eye(K)
+    m = dense(seen.astype(np.float64), squares).reshape(N, K, K) + noise * np.eye(K)
     inverse = np.linalg.inv(m)
-    z = np.einsum("nij,nj->ni", inverse, r @ w)
-    rest = r - np.where(seen, z @ w.T, 0)
+    z = np.einsum("nij,nj->ni", inverse, dense(r, w))
+    rest = r - np.where(seen, dense(z, w.T), 0)
     counts = seen.sum(axis=1)
     double = counts * np.log(2 * np.pi) + (counts - K) * np.log(noise) + np.linalg.slogdet(m)[1]
     double += (rest**2).sum(axis=1) / noise + (z**2).sum(axis=1)
@@ -65,7 +66,7 @@ def completed(r: Array, w: Array, noise: float) -> Array:
     result = r.astype(np.float64)
     for rows in chunks(result, w.shape[1]):
         part = result[rows]
-        expected = expect(part, w, noise).mean @ w.T
+        expected = dense(expect(part, w, noise).mean, w.T)
         result[rows] = np.where(np.isnan(part), expected, part)
     return result
 
@@ -85,8 +86,8 @@ def em_step(model: Model, x: Array, sample_weight: Array | None) -> tuple[float,
         v = np.ones(n) if sample_weight is None else sample_weight[rows]
         weights = np.where(np.isnan(r), 0, v[:, None])
         weighted = np.where(np.isnan(r), 0, r) * weights
-        gram += weights.T @ second.reshape(n, -1)
-        moment += weighted.T @ z
+        gram += dense(weights.T, second.reshape(n, -1))
+        moment += dense(weighted.T, z)
         log_likelihood += float(v @ hidden.log_likelihood)
         squares += float(np.nansum(weighted * r))
         count, total = count + float(weights.sum()), total + float(v.sum())
