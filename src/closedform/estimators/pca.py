@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._results import Array
 from . import pca_missing, pca_spectrum
 from .mixture_missing import filled
+from .mixture_samples import Samples
 from .pca_fitted import FittedPCA
 from .pca_moments import Moments, rows_of
 from .pca_options import MANY, check_options, plan
@@ -109,7 +110,7 @@ class PCA(FittedPCA):
         x, w = weighted_rows(self, X, sample_weight, reset=True, allow_nan=self.missing == "em", least=2)
         _expect_countable(w)
         gaps = self.missing == "em" and bool(np.isnan(x).any())
-        self._decompose(filled(x, w) if gaps else x, w)
+        self._decompose(filled(x, Samples(x, w).survey().features) if gaps else x, w)
         if gaps:
             self._climb(x, w)
         return self
