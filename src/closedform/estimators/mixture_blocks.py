@@ -30,6 +30,8 @@ class Blocks:
         x, w = row_blocks(X, sample_weight=sample_weight)
         blocks = held(each(_checked, x, w, shared=(missing, name)))
         found, lengths = dask.compute(merged(together, each(Samples.survey, blocks)), each(_rows, blocks))
+        if found.rows == 0 and sample_weight is not None:
+            raise ValueError("sample_weight: expected some weight > 0; got only zeros")
         self._survey: Survey = found
         self._missing = missing
         self._lengths = [n for n in lengths if n]
