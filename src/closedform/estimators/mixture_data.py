@@ -28,10 +28,8 @@ def samples_of(estimator: Any, X: Any, sample_weight: Any, *, first: bool) -> Sa
         validate_data(estimator, X, reset=first, skip_check_array=True)  # the names and number of features
         samples = Blocks(X, sample_weight, estimator.missing, type(estimator).__name__)
     else:
-        gaps = estimator.missing == "marginalise"
-        rows = weighted_rows(
-            estimator, X, sample_weight, reset=first, allow_nan=gaps, least=2 if first else 1
-        )
+        finite = "allow-nan" if estimator.missing == "marginalise" else True
+        rows = weighted_rows(estimator, X, sample_weight, reset=first, finite=finite, least=2 if first else 1)
         samples = with_patterns(*rows, estimator.missing)
     K = estimator.n_components if first else 1
     if samples.rows < K:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
 from .._results import Array
 from . import pca_missing, pca_spectrum
@@ -107,7 +107,8 @@ class PCA(FittedPCA):
         that are not there. y is ignored.
         """
         check_options(self)
-        x, w = weighted_rows(self, X, sample_weight, reset=True, allow_nan=self.missing == "em", least=2)
+        finite = "allow-nan" if self.missing == "em" else False  # seen by the moments
+        x, w = weighted_rows(self, X, sample_weight, reset=True, finite=finite, least=2)
         _expect_countable(w)
         gaps = self.missing == "em" and bool(np.isnan(x).any())
         self._decompose(filled(x, Samples(x, w).survey().features) if gaps else x, w)
@@ -122,7 +123,7 @@ class PCA(FittedPCA):
         """
         check_options(self)
         first = not hasattr(self, "components_")
-        x, w = weighted_rows(self, X, sample_weight, reset=first, allow_nan=False, least=2 if first else 1)
+        x, w = weighted_rows(self, X, sample_weight, reset=first, finite=False, least=2 if first else 1)
         if first:
             _expect_countable(w)
         batch = Moments.of(x, w)
@@ -157,6 +158,7 @@ class PCA(FittedPCA):
         if moments is not None:
             mean = moments.mean
         else:
+            assert_all_finite(x, input_name="X")
             mean = x.mean(axis=0, dtype=np.float64) if w is None else w @ x / weight
         z = x - mean.astype(x.dtype)
         if w is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import assert_all_finite
 
 from .. import mixture, pca
 from .._results import Array
@@ -35,17 +36,20 @@ class Moments:
 
     @classmethod
     def of(cls, x: Array, sample_weight: Array | None = None) -> Moments:
-        """Of x (N, D), N >= 1, C-contiguous and finite; weights (N,) > 0."""
+        """Of x (N, D), N >= 1, C-contiguous; weights (N,) > 0. ValueError if x is not finite."""
         N = len(x)
         if sample_weight is None:
             weight = float(N)
             mean, cov = pca.covariance(x)
-        else:  # those of a mixture of one component
+        else:
+            assert_all_finite(x, input_name="X")
             weight, ones = float(sample_weight.sum()), np.ones((N, 1), x.dtype)
+            # a mixture of one component
             _, (mean,), (cov,) = mixture.gmm_m_step(
                 x, ones, reg_covar=0, sample_weight=sample_weight * (N / weight)
             )
-        if not np.isfinite(cov).all():  # x is finite
+        if not np.isfinite(cov).all():  # which saves looking at x beforehand
+            assert_all_finite(x, input_name="X")
             raise ValueError(
                 f"X: expected numbers whose squares are in the range of {x.dtype}; got larger ones"
             )

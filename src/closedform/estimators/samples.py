@@ -11,16 +11,19 @@ from .._results import Array
 
 
 def weighted_rows(
-    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, allow_nan: bool, least: int
+    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, finite: bool | str, least: int
 ) -> tuple[Array, Array | None]:
-    """Rows of weight > 0, float32 or float64, C-contiguous, and their weights (float64); X has at least `least`."""
+    """Rows of weight > 0, float32 or float64, C-contiguous, and their weights (float64); X has at least `least`.
+
+    finite : True, "allow-nan", or False where the caller will see for itself
+    """
     x = validate_data(
         estimator,
         X,
         reset=reset,
         dtype=[np.float64, np.float32],
         order="C",
-        ensure_all_finite="allow-nan" if allow_nan else True,
+        ensure_all_finite=finite,
         ensure_min_samples=least,
     )
     x, w = kept_rows(np.asarray(x), sample_weight)
