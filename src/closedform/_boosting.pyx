@@ -65,14 +65,15 @@ cdef vector[int64_t] left_of(const Data* d, const Split& split) noexcept nogil:
 
 
 cdef double threshold_of(const Data* d, const Split& split) noexcept nogil:
-    """The midpoint of the values around a split, those of rows with a weight, in x's dtype and below the second."""
+    """The midpoint of the values around a split, in x's dtype and below the second. Rows of weight 0 do not count.
+
+    The value before has a weight: else the same split would be possible, and was preferred, before it.
+    """
     cdef const uint32_t* order = d.order.data() + split.feature * d.N
-    cdef ptrdiff_t before = split.place - 1, after = split.place
-    while d.weights[order[before] & ROW] == 0:
-        before -= 1
+    cdef ptrdiff_t after = split.place
     while d.weights[order[after] & ROW] == 0:
         after += 1
-    cdef double a = value_of(d, order[before] & ROW, split.feature)
+    cdef double a = value_of(d, order[split.place - 1] & ROW, split.feature)
     cdef double b = value_of(d, order[after] & ROW, split.feature)
     cdef double middle = a / 2 + b / 2
     if d.x32:

@@ -40,13 +40,16 @@ cdef void add_up(void* context, ptrdiff_t f) noexcept nogil:
 
 
 cdef int64_t most_inside(const Data* d, ptrdiff_t f, ptrdiff_t bin) noexcept nogil:
-    """What a split inside a bin has right at most: one class on both sides, or one after the bin, another before it."""
+    """What a split inside a bin has right at most: two classes, one up to the end of the bin, the other from its begin.
+
+    One class for both sides is no better than at the split before the bin: all of that class is right there, too.
+    """
     cdef ptrdiff_t k, row = f * (d.B + 1)
     cdef const int64_t* sums = d.sums.data() + row * d.K
     cdef int64_t most = 0, left = 0, right = 0, l, r
     for k in range(d.K):
         l, r = sums[bin + 1], d.totals[k] - sums[bin]
-        most = max(most, d.totals[k], l + right, left + r)
+        most = max(most, l + right, left + r)
         left, right = max(left, l), max(right, r)
         sums += d.B + 1
     return most
