@@ -30,7 +30,7 @@ inline Keyed* radix_sort(Keyed* a, Keyed* b, std::ptrdiff_t N) {
         for (int digit = 0; digit < 8; ++digit) ++counts[digit][byte(a[i], digit)];
     }
     for (int digit = 0; digit < 8; ++digit) {
-        std::ptrdiff_t* place = counts[digit];  // from now on where the next one goes
+        std::ptrdiff_t* place = counts[digit];                  // from now on where the next one goes
         if (N == 0 || place[byte(a[0], digit)] == N) continue;  // the same byte everywhere
         std::ptrdiff_t begin = 0;
         for (int value = 0; value < 256; ++value) begin += std::exchange(place[value], begin);
