@@ -102,7 +102,7 @@ OPS = (
         "boosting",
         _ordinary,
         (
-            _bench(100_000, 20, 5, headline=True),
+            _bench(100_000, 20, 5),
             _bench(10_000, 20, 2),
             _bench(1797, 64, 10, 17),
             _bench(1_000_000, 50, 2, slow=True),
