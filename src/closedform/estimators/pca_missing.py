@@ -8,9 +8,12 @@ them.
     E step   M = W_oᵀ W_o + σ² I,   E[z] = M⁻¹ W_oᵀ (x_o − μ_o),   Cov[z] = σ² M⁻¹
     M step   (w_d, μ_d) of each feature d: the regression of x_d on (z, 1), over the rows that have it;
              σ²: the mean square of what remains
+             z ~ N(a, A), of the means a and A of E[z] and E[z zᵀ] − a aᵀ over rows: the same model as
+             μ + W a and W A^½ with z ~ N(0, I) again. Without this, EM would crawl where σ² is small
 
 Source: Tipping, Bishop, Probabilistic principal component analysis (1999); Ilin, Raiko, Practical approaches to
-principal component analysis in the presence of missing values (2010).
+principal component analysis in the presence of missing values (2010); Liu, Rubin, Wu, Parameter expansion to accelerate
+EM: the PX-EM algorithm (1998).
 """
 
 from __future__ import annotations
@@ -75,25 +78,29 @@ def em_step(model: Model, x: Array, sample_weight: Array | None) -> tuple[float,
     """The mean log-likelihood of a model, and the next model."""
     D, K = model.w.shape
     gram, moment = np.zeros((D, (K + 1) ** 2)), np.zeros((D, K + 1))
+    prior = np.zeros((K + 1, K + 1))  # of (z, 1), as gram is of the rows that have a feature
     log_likelihood = squares = count = total = 0.0
     for rows in chunks(x, K):
         r = x[rows].astype(np.float64) - model.mean
-        n = len(r)
-        hidden = expect(r, model.w, model.noise)
+        n, hidden = len(r), expect(r, model.w, model.noise)
         z = np.concatenate((hidden.mean, np.ones((n, 1))), axis=1)
         second = z[:, :, None] * z[:, None, :]
         second[:, :K, :K] += hidden.covariance
         v = np.ones(n) if sample_weight is None else sample_weight[rows]
         weights = np.where(np.isnan(r), 0, v[:, None])
-        weighted = np.where(np.isnan(r), 0, r) * weights
+        weighted = np.nan_to_num(r) * weights
         gram += dense(weights.T, second.reshape(n, -1))
         moment += dense(weighted.T, z)
+        prior += np.tensordot(v, second, axes=1)
         log_likelihood += float(v @ hidden.log_likelihood)
-        squares += float(np.nansum(weighted * r))
+        squares += float((weighted * np.nan_to_num(r)).sum())
         count, total = count + float(weights.sum()), total + float(v.sum())
     regression = np.linalg.solve(gram.reshape(D, K + 1, K + 1), moment[:, :, None])[:, :, 0]
     noise = (squares - float((regression * moment).sum())) / count
-    new = Model(model.mean + regression[:, K], regression[:, :K], max(noise, LEAST * squares / count))
+    a = prior[K, :K] / total
+    root = np.linalg.cholesky(prior[:K, :K] / total - np.outer(a, a))
+    w = regression[:, :K]
+    new = Model(model.mean + regression[:, K] + w @ a, w @ root, max(noise, LEAST * squares / count))
     return log_likelihood / total, new
 
 
