@@ -438,6 +438,14 @@ def test_samples_that_do_not_fit():
         ValueError, match=r"at least one non-zero number|^sample_weight: expected some weight > 0"
     ):
         PCA().fit(X, sample_weight=np.zeros(20))
+    with pytest.raises(ValueError, match=r"^X: expected numbers whose squares are in the range of float64"):
+        PCA().fit(X * 1e200)
+    wide = samples(4, 1001)
+    for value, name in ((np.nan, "NaN"), (np.inf, "infinity")):
+        wide[2, 7] = X[3, 1] = value
+        for x, w in ((wide, None), (X, None), (X, np.ones(20))):
+            with pytest.raises(ValueError, match=f"X contains {name}"):
+                PCA(2).fit(x, sample_weight=w)
     X[3, 1] = np.nan
     for call in (PCA().fit, PCA().partial_fit, model.transform, PCA(2, missing="em").partial_fit):
         with pytest.raises(ValueError, match="NaN"):

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # noqa: E402
 from closedform.estimators import PCA  # noqa: E402
 
 ARRAY_API = "the kernels read NumPy arrays: there is no array-API dispatch"
-SPARSE = "sparse input is refused: its covariance is dense, and so are we"
+SPARSE = "sparse input is refused: the kernels read dense arrays"
 NO_PCA = "tests private functions of scikit-learn, and no PCA"
 AUTO = (
     "reads a private attribute, and expects the randomized solver; tests/test_pca_estimator.py has our choice"

@@ -45,9 +45,7 @@ class Moments:
             assert_all_finite(x, input_name="X")
             weight, ones = float(sample_weight.sum()), np.ones((N, 1), x.dtype)
             # a mixture of one component
-            _, (mean,), (cov,) = mixture.gmm_m_step(
-                x, ones, reg_covar=0, sample_weight=sample_weight * (N / weight)
-            )
+            _, (mean,), (cov,) = mixture.gmm_m_step(x, ones, reg_covar=0, sample_weight=sample_weight)
         if not np.isfinite(cov).all():  # which saves looking at x beforehand
             assert_all_finite(x, input_name="X")
             raise ValueError(
