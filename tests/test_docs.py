@@ -171,7 +171,7 @@ def test_every_public_name_is_in_the_reference():
     documented = set(re.findall(r"^::: closedform\.([\w.]+)$", text, re.MULTILINE))
     public = set(cf.__all__) - {"__version__", "nn", "reference"} | {f"nn.{name}" for name in cf.nn.__all__}
     estimators = Path(cf.__file__).with_name("estimators") / "__init__.py"  # read only: it needs scikit-learn
-    names = re.search(r"^__all__ = (\[.*\])", estimators.read_text(encoding="utf-8"), re.MULTILINE)
+    names = re.search(r"^__all__ = (\[[^]]*\])", estimators.read_text(encoding="utf-8"), re.MULTILINE)
     assert documented == public | {f"estimators.{name}" for name in ast.literal_eval(names[1])}
 
 
