@@ -174,6 +174,13 @@ def test_a_weight_of_two_is_a_row_that_occurs_twice(solver):
     np.testing.assert_allclose(weighted.score_samples(X), repeated.score_samples(X), rtol=1e-9)
 
 
+def test_weights_of_many_features():
+    X, w = samples(12, 1001), np.array([1, 2, 3] * 4)
+    weighted, repeated = PCA(5).fit(X, sample_weight=w), PCA(5).fit(np.repeat(X, w, axis=0))
+    assert_same_pca(weighted, repeated)
+    assert weighted.moments_ is None
+
+
 @every_dtype
 def test_weights_by_the_definition(dtype):
     X, w = samples(dtype=dtype, offset=100), np.random.default_rng(3).uniform(0, 5, 211)
@@ -235,8 +242,9 @@ def test_merging_does_not_hang_on_the_order_of_parts():
     left, right = (parts[0] + parts[1]) + parts[2], parts[0] + (parts[1] + parts[2])
     np.testing.assert_allclose(left.cov, right.cov, rtol=1e-13, atol=1e-13)
     assert left.rows == right.rows == 300
-    mixed = parts[0] + Moments.of(X[10:].astype(np.float32))
-    assert mixed.dtype == np.float64
+    narrow = Moments.of(X[10:].astype(np.float32))
+    assert (parts[0] + narrow).dtype == (narrow + parts[0]).dtype == np.float64
+    assert (narrow + narrow).dtype == np.float32
 
 
 def test_what_cannot_be_merged():

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 import closedform as cf
 from closedform.estimators import PCA, GaussianMixture, pca_missing
 from closedform.estimators.pca_missing import Model, em_step, expect
+from closedform.estimators.pca_spectrum import of_model
 from conftest import same_bits
 from test_pca_estimator import _one_thread_of_blas, assert_same_pca, samples  # noqa: F401  # a fixture
 
@@ -123,7 +124,9 @@ def test_without_gaps_it_climbs_to_the_closed_form():
     known = PCA(2).fit(X)
     d = np.linalg.svd(model.w, compute_uv=False) ** 2 + model.noise
     np.testing.assert_allclose(d * 120 / 119, known.explained_variance_, rtol=1e-9)
-    assert model.noise * 120 / 119 == pytest.approx(known.noise_variance_, rel=1e-9)
+    spectrum = of_model(model, 120)
+    assert spectrum.noise(2) == pytest.approx(known.noise_variance_, rel=1e-9)
+    np.testing.assert_allclose(spectrum.ratio, known.explained_variance_ratio_, rtol=1e-9)
     assert_same_pca(PCA(2, missing="em").fit(X), known, rtol=0)  # and does not climb
 
 
@@ -218,6 +221,8 @@ def test_what_missing_values_rule_out():
     for call in (lambda: model.merge(model), lambda: model.partial_fit(samples(20, 6))):
         with pytest.raises(ValueError, match=r"^moments_: expected"):
             call()
+    model.fit(samples(20, 6))  # without any, there is no EM
+    assert (model.n_iter_, model.moments_.rows) == (0, 20)
     X[:, 3] = np.nan
     with pytest.raises(ValueError, match=r"^X: expected a value in every feature; feature 3 has only NaN"):
         PCA(2, missing="em").fit(X)

@@ -162,11 +162,9 @@ class PCA(FittedPCA):
             mean = x.mean(axis=0, dtype=np.float64) if w is None else w @ x / weight
         z = x - mean.astype(x.dtype)
         if w is not None:
-            z *= np.sqrt(w)[:, None]
-            others = max(
-                0, min(rows, D) - N
-            )  # of the rows that weights stand for: they add axes, and no variance
-            z = np.concatenate((z, np.zeros((others, D), z.dtype)))
+            # Zero rows: the rows that weights stand for besides add axes, and no variance.
+            others = np.zeros((max(0, min(rows, D) - N), D), x.dtype)
+            z = np.concatenate((z * np.sqrt(w).astype(x.dtype)[:, None], others))
         self.svd_solver_, self.n_samples_ = solver, rows
         self._adopt(pca_spectrum.of_rows(z, weight, solver, k, self), k, mean, x.dtype, moments)
 
