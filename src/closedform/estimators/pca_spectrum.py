@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse.linalg import svds
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import randomized_svd
 
 from .._results import Array
 from ..reference.pca import eigen, with_signs
@@ -72,9 +75,22 @@ def of_rows(z: Array, weight: float, solver: str, k: int, options: Any) -> Spect
     if solver == "full":
         r = np.linalg.qr(z, mode="r") if N > D else z  # zᵀz = rᵀr: the same axes, and no U (N, D)
         _, s, v = np.linalg.svd(r, full_matrices=False)
-    elif solver == "randomized":
-        from sklearn.utils.extmath import randomized_svd
+    else:
+        v = _iterated(z, solver, k, options)
+        _, s, turn = np.linalg.svd(np.linalg.qr(z @ v.T, mode="r"))
+        v = turn @ v  # the axes of largest variance in the space that was found
+    variances = s.astype(np.float64) ** 2 / (weight - 1)
+    v = _settled(v, variances, (max(N, D) * np.finfo(z.dtype).eps) ** 2)
+    beyond = 0.0
+    if len(s) < min(N, D):
+        total = float(np.einsum("nd,nd->", z, z, dtype=np.float64)) / (weight - 1)
+        beyond = max(total - float(variances.sum()), 0.0)
+    return Spectrum(v, variances, weight, min(N, D), beyond)
 
+
+def _iterated(z: Array, solver: str, k: int, options: Any) -> Array:
+    """k axes (k, D) of nearly the largest variance, with the arguments of the estimator `options`."""
+    if solver == "randomized":
         _, _, v = randomized_svd(
             z,
             k,
@@ -84,19 +100,9 @@ def of_rows(z: Array, weight: float, solver: str, k: int, options: Any) -> Spect
             random_state=options.random_state,
         )
     else:
-        from scipy.sparse.linalg import svds
-        from sklearn.utils import check_random_state
-
-        start = check_random_state(options.random_state).uniform(-1, 1, min(N, D))
+        start = check_random_state(options.random_state).uniform(-1, 1, min(z.shape))
         _, _, v = svds(z, k, tol=options.tol, v0=start.astype(z.dtype))
-    if solver != "full":  # the axes of largest variance in the space that was found
-        _, s, turn = np.linalg.svd(np.linalg.qr(z @ v.T, mode="r"))
-        v = turn @ v
-    variances = s.astype(np.float64) ** 2 / (weight - 1)
-    total = float(np.einsum("nd,nd->", z, z, dtype=np.float64)) / (weight - 1)
-    beyond = max(total - float(variances.sum()), 0.0) if len(s) < min(N, D) else 0.0
-    v = _settled(v, variances, (max(N, D) * np.finfo(z.dtype).eps) ** 2)
-    return Spectrum(v, variances, weight, min(N, D), beyond)
+    return np.asarray(v)
 
 
 def of_model(model: Model, weight: float) -> Spectrum:
