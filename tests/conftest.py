@@ -42,6 +42,19 @@ def isa(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A client of two worker processes, started by the first test that asks for it."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    folder = str(tmp_path_factory.mktemp("dask"))
+    with (
+        distributed.LocalCluster(**options, local_directory=folder) as started,
+        distributed.Client(started, set_as_default=False) as client,
+    ):
+        yield client
+
+
 def ulp(a: np.ndarray) -> np.ndarray:
     """The unit in the last place, in a's dtype; of the largest and of infinities half of it."""
     return np.spacing(np.minimum(np.abs(a), np.finfo(a.dtype).max / 2)).astype(np.float64)

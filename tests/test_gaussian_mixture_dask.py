@@ -14,7 +14,6 @@ pytest.importorskip("distributed")
 
 import dask
 import dask.array as da
-import distributed
 from sklearn.exceptions import ConvergenceWarning
 
 import closedform as cf
@@ -24,17 +23,6 @@ from conftest import same_bits
 from test_gaussian_mixture import INITS, KINDS, PARAMETERS, assert_same_mixture, given_start, samples
 
 EPS = np.finfo(np.float64).eps
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-    folder = str(tmp_path_factory.mktemp("dask"))
-    with (
-        distributed.LocalCluster(**options, local_directory=folder) as started,
-        distributed.Client(started, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def blocks(X, sizes=(100, 1, 137)):

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._backend import get_backend, use_backend
 from .._results import Array
@@ -99,6 +101,28 @@ def map_rows(f: Callable[[Array], Array], X: Any, dtype: Any, width: int | None 
     if width is None:
         return X.map_blocks(task, drop_axis=1, meta=empty)
     return X.map_blocks(task, chunks=(X.chunks[0], (width,)), meta=empty)
+
+
+def mapped(
+    estimator: Any, method: str, X: Any, dtype: Any = None, width: int | None = None, **without: Any
+) -> Array:
+    """The method, by what the estimator has learnt up to now, of each row block: a dask array, too.
+
+    dtype : of the answers, None for that of X
+    without : attributes of the estimator that need not travel, and what takes their place
+    """
+    check_is_fitted(estimator)
+    X = in_rows(X)
+    validate_data(estimator, X, reset=False, skip_check_array=True)  # the names and number of features
+    now = copy(estimator)
+    vars(now).update(without)
+    answers: Array = map_rows(getattr(now, method), X, float_of(X) if dtype is None else dtype, width)
+    return answers
+
+
+def float_of(X: Any) -> Any:
+    """What the blocks of X are when they are computed with."""
+    return np.float32 if X.dtype == np.float32 else np.float64
 
 
 # -- on the workers --

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
 
 from .._results import Array
 from . import mixture_missing
@@ -15,7 +14,7 @@ from .distributed import each, held, merged, row_blocks
 from .mixture_parameters import Parameters
 from .mixture_samples import Samples, Survey, drawn, together, with_patterns
 from .mixture_statistics import Statistics, added
-from .samples import kept_rows
+from .samples import block_rows
 
 
 class Blocks:
@@ -73,19 +72,8 @@ class Blocks:
 
 
 def _checked(x: Array, sample_weight: Array | None, missing: str, name: str) -> Samples:
-    if len(x) == 0:
-        return Samples(x)
-    x = check_array(
-        x,
-        dtype=[np.float64, np.float32],
-        order="C",
-        ensure_all_finite="allow-nan" if missing == "marginalise" else True,
-        estimator=name,
-        input_name="X",
-    )
-    if sample_weight is not None and not np.any(sample_weight):  # some other block has a weight, it may be
-        return Samples(x[:0])
-    return with_patterns(*kept_rows(x, sample_weight), missing)
+    finite = "allow-nan" if missing == "marginalise" else True
+    return with_patterns(*block_rows(x, sample_weight, name=name, finite=finite), missing)
 
 
 def _rows(block: Samples) -> int:

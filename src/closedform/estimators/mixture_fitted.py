@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from .. import mixture
 from .._results import Array, EStep
 from .._validate import as_integer
 from . import mixture_condition, mixture_missing
-from .distributed import in_rows, is_dask, map_rows
+from .distributed import is_dask, mapped
 from .mixture_parameters import Parameters, free_parameters, precisions
 from .mixture_samples import CHUNK
 from .mixture_statistics import Statistics
@@ -47,7 +46,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> Array:
         """log p(x_i) of each row of X (N, D), in nats."""
         if is_dask(X):
-            return self._mapped("score_samples", X)
+            return mapped(self, "score_samples", X, callbacks=())
         x = self._samples(X)
         result = np.empty(len(x), x.dtype)
         for rows in _chunks(x):
@@ -61,7 +60,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """The component (N,) most responsible for each row of X (N, D)."""
         if is_dask(X):
-            return self._mapped("predict", X, np.int64)
+            return mapped(self, "predict", X, np.int64, callbacks=())
         x = self._samples(X)
         result = np.empty(len(x), np.int64)
         for rows in _chunks(x):
@@ -71,7 +70,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """The responsibilities (N, K) of the components for each row of X (N, D)."""
         if is_dask(X):
-            return self._mapped("predict_proba", X, width=len(self.weights_))
+            return mapped(self, "predict_proba", X, width=len(self.weights_), callbacks=())
         return self._e_step(self._samples(X)).responsibilities
 
     def bic(self, X: Any) -> float:
@@ -131,17 +130,6 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("given: expected a feature to remain; got all of them")
         rest = np.setdiff1d(np.arange(self.means_.shape[1]), o)
         return self._derived(mixture_condition.condition(self._parameters(), o, v), rest)
-
-    def _mapped(self, method: str, X: Any, dtype: Any = None, width: int | None = None) -> Array:
-        """The method, by the parameters that there are now, of each block of a dask array: a dask array, too."""
-        check_is_fitted(self)
-        X = in_rows(X)
-        validate_data(self, X, reset=False, skip_check_array=True)  # the number of features
-        if dtype is None:
-            dtype = np.float32 if X.dtype == np.float32 else np.float64
-        now = copy(self).set_params(callbacks=())  # they need not travel
-        mapped: Array = map_rows(getattr(now, method), X, dtype, width)
-        return mapped
 
     def _samples(self, X: Any) -> Array:
         check_is_fitted(self)

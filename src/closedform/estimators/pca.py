@@ -11,10 +11,12 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
 from .._results import Array
 from . import pca_missing, pca_spectrum
+from .distributed import is_dask
 from .mixture_missing import filled
 from .mixture_samples import Samples
+from .pca_blocks import moments_of
 from .pca_fitted import FittedPCA
-from .pca_moments import Moments, rows_of
+from .pca_moments import Moments, expect_countable, rows_of
 from .pca_options import MANY, check_options, plan
 from .pca_spectrum import Spectrum
 from .samples import weighted_rows
@@ -105,11 +107,17 @@ class PCA(FittedPCA):
 
         sample_weight (N,) >= 0, of a sum of 2 or more: weights of 2 are as good as rows that occur twice, of 0 as rows
         that are not there. y is ignored.
+
+        X may be a dask array, and then sample_weight, too: the covariance is added up where its blocks are.
         """
         check_options(self)
+        if is_dask(X):
+            self._take(moments_of(self, X, sample_weight, first=True))
+            return self
         finite = "allow-nan" if self.missing == "em" else False  # seen by the moments
         x, w = weighted_rows(self, X, sample_weight, reset=True, finite=finite, least=2)
-        _expect_countable(w)
+        if w is not None:
+            expect_countable(w.sum())
         gaps = self.missing == "em" and bool(np.isnan(x).any())
         self._decompose(filled(x, Samples(x, w).survey().features) if gaps else x, w)
         if gaps:
@@ -119,14 +127,18 @@ class PCA(FittedPCA):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> PCA:
         """Takes in more rows X (N, D): the components are those of all rows so far, exactly, by their covariance.
 
-        No batch has to be kept, whatever its size (the first has 2 rows or more). X is complete. y is ignored.
+        No batch has to be kept, whatever its size (the first has 2 rows or more). X is complete; it may be a dask
+        array. y is ignored.
         """
         check_options(self)
         first = not hasattr(self, "components_")
-        x, w = weighted_rows(self, X, sample_weight, reset=first, finite=False, least=2 if first else 1)
-        if first:
-            _expect_countable(w)
-        batch = Moments.of(x, w)
+        if is_dask(X):
+            batch = moments_of(self, X, sample_weight, first=first)
+        else:
+            x, w = weighted_rows(self, X, sample_weight, reset=first, finite=False, least=2 if first else 1)
+            if first and w is not None:
+                expect_countable(w.sum())
+            batch = Moments.of(x, w)
         self._take(batch if first else self._kept() + batch)
         return self
 
@@ -221,10 +233,3 @@ class PCA(FittedPCA):
         tags.input_tags.allow_nan = self.missing == "em"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _expect_countable(w: Array | None) -> None:
-    if w is not None and not 2 <= w.sum() < np.inf:
-        raise ValueError(
-            f"sample_weight: expected a finite sum of 2 or more, a weight being a number of rows; got {w.sum():g}"
-        )

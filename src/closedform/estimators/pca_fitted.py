@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from .._results import Array
 from ..linear import dense
 from . import pca_missing, pca_plot
+from .distributed import float_of, in_rows, is_dask, map_rows, mapped
 
 CHUNK = 1 << 17  # elements of X that are centred at a time
 
@@ -33,6 +35,13 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         With missing="em", NaN count for what is expected of them, given the other features of their row.
         """
+        if is_dask(X):
+            check_is_fitted(self)
+            dtype, K = np.result_type(float_of(X), self.components_), len(self.components_)
+            return mapped(self, "_transformed", X, dtype, K, moments_=None)
+        return self._transformed(X)
+
+    def _transformed(self, X: Any) -> Array:  # `transform` as it stands may make a DataFrame of it
         x = self._rows(X)
         dtype = np.result_type(x, self.components_)
         axes = np.ascontiguousarray((self.components_ / self._scale()).T, dtype)
@@ -47,11 +56,17 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def inverse_transform(self, X: Any) -> Array:
         """The points (N, D) that have the coordinates X (N, K), in the space of the components."""
         check_is_fitted(self)
-        x = check_array(X, input_name="X", dtype=[np.float64, np.float32], order="C")
+        options = {"input_name": "X", "dtype": [np.float64, np.float32], "order": "C"}
+        x = in_rows(X) if is_dask(X) else check_array(X, **options)
         if x.shape[1] != len(self.components_):
             raise ValueError(
                 f"X: expected {len(self.components_)} columns, one for each component; got {x.shape[1]}"
             )
+        if is_dask(X):
+            now, D = copy(self), self.components_.shape[1]
+            now.moments_ = None  # they need not travel
+            back: Array = map_rows(now.inverse_transform, x, np.result_type(float_of(x), self.components_), D)
+            return back
         return dense(x, self.components_ * self._scale(), self.mean_)
 
     def get_covariance(self) -> Array:
@@ -85,6 +100,8 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
         Source: Tipping, Bishop, Probabilistic principal component analysis (1999).
         """
+        if is_dask(X):
+            return mapped(self, "score_samples", X, moments_=None)
         x = self._rows(X)
         u, mean = self.components_.astype(np.float64), self.mean_.astype(np.float64)
         variances, noise = self._positive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,3 +73,10 @@ class Moments:
 
 def rows_of(samples: int, weight: float) -> int:
     return max(samples, int(weight))
+
+
+def expect_countable(weight: float) -> None:
+    if not 2 <= weight < math.inf:
+        raise ValueError(
+            f"sample_weight: expected a finite sum of 2 or more, a weight being a number of rows; got {weight:g}"
+        )

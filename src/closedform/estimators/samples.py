@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._results import Array
@@ -39,3 +40,22 @@ def kept_rows(x: Array, sample_weight: Any) -> tuple[Array, Array | None]:
     w = _check_sample_weight(sample_weight, x, dtype=np.float64, ensure_non_negative=True)
     kept = w > 0
     return (x, w) if kept.all() else (x[kept], w[kept])
+
+
+def block_rows(
+    x: Array, sample_weight: Array | None, *, name: str, finite: bool | str
+) -> tuple[Array, Array | None]:
+    """As `weighted_rows`, of a block of X, for the estimator of that name. There may be no row in it."""
+    if len(x) == 0:
+        return x, None
+    x = check_array(
+        x,
+        dtype=[np.float64, np.float32],
+        order="C",
+        ensure_all_finite=finite,
+        estimator=name,
+        input_name="X",
+    )
+    if sample_weight is not None and not np.any(sample_weight):  # some other block has a weight, it may be
+        return x[:0], None
+    return kept_rows(x, sample_weight)
