@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .boosting_blocks import Blocks
 from .boosting_data import Samples, parted, samples_of
 from .boosting_fitted import FittedBoosting
 from .boosting_learners import Classifiers, Stumps
@@ -107,6 +108,9 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
 
         X : float32 or float64; of an `estimator`, whatever scikit-learn's takes
         sample_weight (N,) >= 0 : a row of weight 2 is as good as one that occurs twice
+
+        X may be a dask array, and then y and sample_weight, too. Stumps are then exact where features have at most 256
+        different values; of others, thresholds are 255 quantiles, or nearly. No `estimator`, and no n_iter_no_change.
         """
         check_options(self)
         on = self.warm_start and hasattr(self, "estimator_weights_")
@@ -114,17 +118,18 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
         rounds = self._warm(classes) if on else []
         rng = check_random_state(self.random_state)
         validation = None
-        if self.n_iter_no_change is not None:
+        if self.n_iter_no_change is not None and isinstance(samples, Samples):
             samples, held = parted(samples, self.validation_fraction, rng)
             validation = Validation(held, classes, self.n_iter_no_change, self.tol)
             for past in rounds:
                 validation.add(past)
         learners = self._learners(samples, classes, len(rounds), rng)
         observers = Observers(self, X, classes, rounds, validation)
-        D = samples.weight / samples.weight.sum()
         K = max(len(classes), 2)  # one class is the first of two: the first learner is perfect
         try:
-            boost(learners, D, K, rounds, self.n_estimators, self.learning_rate, observers)
+            boost(
+                learners, samples.distribution(), K, rounds, self.n_estimators, self.learning_rate, observers
+            )
         except KeyboardInterrupt:
             if rounds:
                 self._adopt(rounds, classes, validation)
@@ -151,8 +156,10 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
         figures = self.estimator_weights_, self.estimator_errors_, self.training_loss_
         return list(map(Round, self.estimators_, *(a.tolist() for a in figures)))
 
-    def _learners(self, samples: Samples, classes: Any, T: int, rng: Any) -> Learners:
+    def _learners(self, samples: Samples | Blocks, classes: Any, T: int, rng: Any) -> Learners:
         """The learners of the rounds after T."""
+        if isinstance(samples, Blocks):
+            return samples
         if self.estimator is None:
             return Stumps(samples, classes, self.missing)
         self.estimator_ = self.estimator

@@ -11,6 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._results import Array
+from .boosting_blocks import Blocks
+from .distributed import is_dask
 
 
 class Samples(NamedTuple):
@@ -20,6 +22,10 @@ class Samples(NamedTuple):
     labels: Array  # (N,), as the user gives them
     y: Array  # (N,), their indices in classes_
     weight: Array  # (N,) float64, at most 1
+
+    def distribution(self) -> Array:
+        """D (N,) of the first round, of sum 1."""
+        return np.asarray(self.weight / self.weight.sum())
 
 
 def checked(estimator: Any, X: Any, y: Any = "no_validation", *, stumps: bool, first: bool = False) -> Any:
@@ -32,8 +38,13 @@ def checked(estimator: Any, X: Any, y: Any = "no_validation", *, stumps: bool, f
     return validate_data(estimator, X, y, reset=first, **options)
 
 
-def samples_of(estimator: Any, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Samples, Array]:
+def samples_of(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, *, first: bool
+) -> tuple[Samples | Blocks, Array]:
     """Samples to fit, and the classes (K,) of all of y, sorted."""
+    if is_dask(X):
+        blocks = Blocks(estimator, X, y, sample_weight, first=first)
+        return blocks, blocks.classes
     x, y = checked(estimator, X, y, stumps=estimator.estimator is None, first=first)
     check_classification_targets(y)
     classes, indices = np.unique(y, return_inverse=True)

@@ -16,6 +16,7 @@ from . import boosting_plot
 from .boosting_data import checked
 from .boosting_stump import Stump
 from .boosting_votes import answers, decision, log_probabilities, most_probable, probabilities, staged_votes
+from .distributed import is_dask, mapped
 
 
 class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
@@ -32,6 +33,8 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """The most probable class (N,) of each row of X (N, F); of equally probable ones the first in `classes_`."""
+        if is_dask(X):
+            return self._mapped("predict", X)
         winners = self._answers(X, most_probable)
         return np.asarray(self.classes_[winners])
 
@@ -40,10 +43,14 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
         softmax(K/(K−1) g(x)), with g^k(x) = Σ_t α_t [f_t(x) = k]: the g that minimises the expected loss has them.
         """
+        if is_dask(X):
+            return self._mapped("predict_proba", X)
         return self._answers(X, probabilities)
 
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of the probabilities, (N, K)."""
+        if is_dask(X):
+            return self._mapped("predict_log_proba", X)
         return self._answers(X, log_probabilities)
 
     def decision_function(self, X: Any) -> Array:
@@ -51,6 +58,8 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
         (N, K), in the order of `classes_`; of two classes (N,), column 1 less column 0.
         """
+        if is_dask(X):
+            return self._mapped("decision_function", X)
         total = self._total()
         return self._answers(X, lambda g: decision(g, total))
 
@@ -95,11 +104,21 @@ class FittedBoosting(ClassifierMixin, BaseEnsemble):  # type: ignore[misc]
 
     # -- inside --
 
+    def _mapped(self, method: str, X: Any) -> Array:
+        """The method of each block of a dask array: a dask array, too."""
+        check_is_fitted(self, "estimator_weights_")
+        K = self.n_classes_
+        one = method == "predict" or (method == "decision_function" and K == 2)  # answer for a row
+        dtype = self.classes_.dtype if method == "predict" else np.float64
+        return mapped(self, method, X, dtype, None if one else K, callbacks=())
+
     def _answers(self, X: Any, of_votes: Any) -> Array:
         x = self._samples(X)
         return answers(self.estimators_, self.estimator_weights_, x, self.classes_, of_votes)
 
     def _staged(self, X: Any) -> Iterator[Array]:
+        if is_dask(X):
+            raise TypeError("X: expected an array in memory for the stages of an ensemble; got a dask array")
         x = self._samples(X)
         return staged_votes(self.estimators_, self.estimator_weights_.tolist(), x, self.classes_)
 

@@ -46,7 +46,7 @@ def boost(
 ) -> None:
     """Rounds are appended until there are n_rounds, none is of use, one is perfect, or `watch` stops it.
 
-    D (N,) : the weights of the samples, of sum 1; changed in place
+    D (N,) : the weights of the samples, of sum 1, or what the learners have in their place; changed in place
     """
     for past in rounds[:-1]:
         learners.reweigh(D, past.estimator, *factors(past.error, past.alpha, K)[1:])
