@@ -38,13 +38,15 @@ class Values:
         return Values(values, counts, self.whole and other.whole).fewer(KEPT)
 
     def fewer(self, most: int) -> Values:
-        """The last of each share of the rows, of `most` equal ones; a value with many rows is that of several."""
+        """The last of each share of the rows, of `most` equal ones; values with more rows than that have one each."""
         if len(self.values) <= most:
             return self
-        ends = self.counts.cumsum()
-        shares = -(-np.arange(1, most + 1) * ends[-1] // most)  # rounded up
-        last = np.unique(np.searchsorted(ends, shares))
-        return Values(self.values[last], np.diff(ends[last], prepend=0), whole=False)
+        counts = self.counts
+        while counts.max() > (share := -(-counts.sum() // most)):  # rounded up
+            counts = np.minimum(counts, share)
+        shares = -(-np.arange(1, most + 1) * counts.sum() // most)
+        last = np.unique(np.searchsorted(counts.cumsum(), shares))
+        return Values(self.values[last], np.diff(self.counts.cumsum()[last], prepend=0), whole=False)
 
 
 class Bins:
@@ -68,13 +70,13 @@ class Bins:
             row[:] = np.searchsorted(ends, column)
         return bins
 
-    def threshold(self, feature: int, bin: int, weights: Array) -> float:
-        """Between this bin and the next, weights (B,): of single values, the midpoint of those that have a weight."""
+    def threshold(self, feature: int, bin: int, in_use: Array) -> float:
+        """After this bin; of single values the midpoint, up to the next bin in use (B,)."""
         ends = self.ends[feature]
         if not self.single[feature]:
             return float(ends[bin])
-        below, above = np.flatnonzero(weights[: bin + 1]), np.flatnonzero(weights[bin + 1 :])
-        return float(midpoint(ends[below[-1]], ends[bin + 1 + above[0]]))
+        following = bin + 1 + int(in_use[bin + 1 :].argmax())
+        return float(midpoint(ends[bin], ends[following]))
 
 
 def find_stump(bins: Bins, sums: Array) -> tuple[int, float, int, int, float]:
@@ -89,6 +91,6 @@ def find_stump(bins: Bins, sums: Array) -> tuple[int, float, int, int, float]:
     if most < 0:
         majority = int(total.argmax())
         return 0, math.inf, majority, majority, float((whole - total.max()) / whole)
-    threshold = bins.threshold(feature, bin, sums[feature].sum(axis=1))
+    threshold = bins.threshold(feature, bin, sums[feature].any(axis=1))
     sides = int(left[feature, bin].argmax()), int(right[feature, bin].argmax())
     return feature, threshold, *sides, float((whole - most) / whole)
