@@ -201,6 +201,8 @@ def test_k_means_is_weighted():
         (np.full(331, -1.0), "Negative values"),
         (np.full(331, np.nan), "sample_weight contains NaN"),
         (np.ones(330), "sample_weight"),
+        (np.full(331, 1e-20), "^sample_weight: expected a finite sum of 1e-06 or more"),
+        (np.full(331, 1e307), "^sample_weight: expected a finite sum"),
     ],
 )
 def test_bad_weights(weights, message):
@@ -256,6 +258,19 @@ def test_warm_start_with_other_data():
         model.fit(samples(D=4))
     with pytest.raises(ValueError, match="n_components = 3"):
         model.set_params(n_components=3).fit(samples())
+
+
+@pytest.mark.parametrize(("before", "after"), [("tied", "diag"), ("diag", "tied"), ("full", "spherical")])
+def test_options_that_no_longer_fit_the_parameters(before, after):
+    X = samples(D=3)
+    model = GaussianMixture(3, covariance_type=before, warm_start=True, random_state=0).fit(X)  # K = D
+    message = f"covariance_type '{before}', as fitted before; got '{after}'"
+    model.set_params(covariance_type=after)
+    for go_on in (lambda: model.fit(X), lambda: model.partial_fit(X), lambda: model.merge(model)):
+        with pytest.raises(ValueError, match=message):
+            go_on()
+    with pytest.raises(ValueError, match="partial_fit: expected 3 components"):
+        model.set_params(covariance_type=before, n_components=4).partial_fit(X)
 
 
 def test_the_most_likely_of_several_beginnings_is_kept(backend):

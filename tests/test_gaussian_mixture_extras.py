@@ -63,6 +63,11 @@ def test_what_cannot_be_merged():
         model.merge(fitted(samples(), covariance_type="tied"))
     with pytest.raises(ValueError, match="not fitted"):
         model.merge(GaussianMixture())
+    with pytest.raises(TypeError, match=r"^other: expected a GaussianMixture of closedform or Statistics"):
+        model.merge(model.means_)
+    tied, diagonal = (fitted(samples(D=3), covariance_type=kind) for kind in ("tied", "diag"))  # both (3, 3)
+    with pytest.raises(ValueError, match=r"^other: expected covariance_type 'tied', as here; got 'diag'"):
+        tied.merge(diagonal)
 
 
 def test_statistics_give_their_parameters(kind):

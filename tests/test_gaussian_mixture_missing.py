@@ -210,3 +210,5 @@ def test_a_derived_mixture_has_no_statistics():
     model = fitted(samples())
     with pytest.raises(ValueError, match="not fitted"):
         model.merge(model.marginal([0, 1, 2, 3, 4]))
+    with pytest.raises(ValueError, match=r"^statistics_: expected those of a fit; a marginal"):
+        model.marginal([0, 1]).partial_fit(samples(D=2))

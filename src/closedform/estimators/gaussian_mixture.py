@@ -127,8 +127,8 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
         A dask array is summed up, block of rows by block, on the workers of the active `distributed.Client`, or on
         dask's own scheduler; the workers of a client hold the blocks until the fit is over.
-        sample_weight (N,) >= 0: weights of 2 are as good as rows that occur twice, of 0 as rows that are not there.
-        y is ignored.
+        sample_weight (N,) >= 0, of a sum of 1e-6 or more: weights of 2 are as good as rows that occur twice, of 0 as
+        rows that are not there. y is ignored.
         """
         check_options(self)
         samples = samples_of(self, X, sample_weight, first=True)
@@ -139,7 +139,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         best: Run | None = None
         for number in range(1 if on else self.n_init):
             if on:
-                run = Run(self._warm(self.n_features_in_), self.lower_bound_)
+                run = Run(self._before("warm_start"), self.lower_bound_)
             else:
                 run = Run(initial_parameters(self, samples, problem.reg_covar, rng))
             observers.begin(number)
@@ -183,6 +183,10 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         """
         check_options(self)
         first = not hasattr(self, "statistics_")
+        if first and hasattr(self, "weights_"):
+            raise ValueError(
+                "statistics_: expected those of a fit; a marginal or conditional mixture has none"
+            )
         samples = samples_of(self, X, sample_weight, first=first)
         problem = problem_of(self, samples, None if first else self.reg_covar_)
         if first:
@@ -190,7 +194,7 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
             rng = check_random_state(self.random_state)
             p = mended(problem, initial_parameters(self, samples, problem.reg_covar, rng))
         else:
-            p = self._parameters().copy()
+            p = self._before("partial_fit")
         bound, batch = samples.em_step(p)
         run = Run(p, lower_bounds=[*self.lower_bounds_, bound])
         t = 1 if first else self.n_batches_ + 1
@@ -213,16 +217,24 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
         rounding: fits with the same weights_init, means_init and precisions_init and max_iter=1 do so. Elsewhere it
         is the pooled estimate of components that are taken to be the same.
         """
-        for mixture in (self, other):
-            if not isinstance(mixture, Statistics):
-                check_is_fitted(mixture, "statistics_")
+        if not isinstance(other, (GaussianMixture, Statistics)):
+            raise TypeError(
+                f"other: expected a GaussianMixture of closedform or Statistics; got {type(other).__name__}"
+            )
+        check_is_fitted(self, "statistics_")
+        if isinstance(other, GaussianMixture):
+            check_is_fitted(other, "statistics_")
         theirs = other if isinstance(other, Statistics) else other.statistics_
         if theirs.means.shape != self.means_.shape or theirs.covariances.shape != self.covariances_.shape:
             raise ValueError(
                 f"other: expected means of shape {self.means_.shape} and covariances of shape "
                 f"{self.covariances_.shape}; got {theirs.means.shape} and {theirs.covariances.shape}"
             )
-        ours, p = self.statistics_, self._parameters().copy()
+        if isinstance(other, GaussianMixture) and other._fitted_type != self._fitted_type:
+            raise ValueError(
+                f"other: expected covariance_type {self._fitted_type!r}, as here; got {other._fitted_type!r}"
+            )
+        ours, p = self.statistics_, self._before("merge")
         p.maximise(added(ours, theirs, self.covariance_type), self.reg_covar_, check_options(self))
         if (k := p.factor()) >= 0:
             raise ValueError(f"other: the merged covariance of component {k} is not positive definite")
@@ -243,13 +255,19 @@ class GaussianMixture(CallbackSupportMixin, FittedMixture):  # type: ignore[misc
 
     # -- inside --
 
-    def _warm(self, D: int) -> Parameters:
-        p = self._parameters().copy()
+    def _before(self, name: str) -> Parameters:
+        """The parameters so far, to go on from, where the options still fit them."""
+        if self.covariance_type != self._fitted_type:
+            raise ValueError(
+                f"{name}: expected covariance_type {self._fitted_type!r}, as fitted before; got "
+                f"{self.covariance_type!r}"
+            )
+        p, D = self._parameters().copy(), self.n_features_in_
         K, features = p.means.shape
         dropped = self.on_singular == "drop" and self.n_components > K
         if features != D or (self.n_components != K and not dropped):
             raise ValueError(
-                f"warm_start: expected {K} components and {features} features, as fitted before; got "
+                f"{name}: expected {K} components and {features} features, as fitted before; got "
                 f"n_components = {self.n_components} and {D} features"
             )
         return p

@@ -18,6 +18,7 @@ RELATIVE = (
     1e-6  # reg_covar="auto" and the variances of repaired covariances, over the mean variance of the features
 )
 EPS = np.finfo(np.float64).eps
+LEAST_WEIGHT = 1e-6  # of all samples: the 10 eps that the count of every component has more must not matter
 
 
 def samples_of(estimator: Any, X: Any, sample_weight: Any, *, first: bool) -> Samples | Blocks:
@@ -31,6 +32,10 @@ def samples_of(estimator: Any, X: Any, sample_weight: Any, *, first: bool) -> Sa
         finite = "allow-nan" if estimator.missing == "marginalise" else True
         rows = weighted_rows(estimator, X, sample_weight, reset=first, finite=finite, least=2 if first else 1)
         samples = with_patterns(*rows, estimator.missing)
+    with np.errstate(over="ignore"):
+        total = samples.total
+    if not LEAST_WEIGHT <= total < np.inf:
+        raise ValueError(f"sample_weight: expected a finite sum of {LEAST_WEIGHT:g} or more; got {total:g}")
     K = estimator.n_components if first else 1
     if samples.rows < K:
         raise ValueError(

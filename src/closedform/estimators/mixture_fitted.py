@@ -37,6 +37,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     reg_covar_: float
     n_batches_: int
     statistics_: Statistics
+    _fitted_type: str  # covariance_type may have been set to another one since
 
     @property
     def precisions_(self) -> Array:
@@ -161,6 +162,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _adopt(self, parameters: Parameters) -> None:
         for name, value in parameters.attributes().items():
             setattr(self, name, value)
+        self._fitted_type = parameters.covariance_type
 
     def _n_parameters(self) -> int:
         return free_parameters(self.covariance_type, *self.means_.shape)
