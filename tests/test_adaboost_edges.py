@@ -195,6 +195,11 @@ def test_a_stump_by_itself():
         ({"n_iter_no_change": 0}, "n_iter_no_change: expected an integer >= 1"),
         ({"validation_fraction": 0}, "validation_fraction: expected a finite number"),
         ({"tol": -1}, "tol: expected a finite number"),
+        ({"warm_start": "no"}, "^warm_start: expected True or False; got 'no'"),
+        (
+            {"callbacks": print},
+            "^callbacks: expected a list or tuple of functions; got <built-in function print>",
+        ),
         ({"missing": "mean"}, r"missing: expected one of \('error', 'left'\); got 'mean'"),
         ({"missing": "left", "estimator": DecisionTreeClassifier()}, "missing: expected 'error'"),
         (

@@ -310,6 +310,12 @@ def test_callbacks_see_every_iteration(backend, kind):
     np.testing.assert_array_equal(seen[-1][-1], model.means_)
 
 
+@pytest.mark.parametrize("callbacks", [print, (print, "print")])
+def test_callbacks_that_are_none(callbacks):
+    with pytest.raises(TypeError, match=r"^callbacks: expected a list or tuple of functions; got"):
+        GaussianMixture(callbacks=callbacks).fit(samples())
+
+
 def test_a_callback_stops_the_climb(backend):
     calls = []
     callbacks = (lambda i, *_: i == 3, lambda *a: calls.append(a))

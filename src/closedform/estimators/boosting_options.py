@@ -6,7 +6,8 @@ from typing import Any
 
 from sklearn.utils.validation import has_fit_parameter
 
-from .._validate import as_integer, as_number, one_of
+from .._validate import as_flag, as_integer, as_number, one_of
+from .progress import check_callbacks
 
 MISSING = ("error", "left")
 
@@ -17,6 +18,8 @@ def check_options(estimator: Any) -> None:
     for name in names:
         if (value := as_integer(name, getattr(estimator, name))) < 1:
             raise ValueError(f"{name}: expected an integer >= 1; got {value}")
+    as_flag("warm_start", estimator.warm_start)
+    check_callbacks(estimator.callbacks)
     as_number("learning_rate", estimator.learning_rate, low=0, open_low=True)
     as_number("validation_fraction", estimator.validation_fraction, low=0, high=1, open_low=True)
     as_number("tol", estimator.tol, low=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .._gaussians import COVARIANCE_TYPES
-from .._validate import as_integer, as_number, one_of, some_of
+from .._validate import as_flag, as_integer, as_number, one_of, some_of
 from .mixture_parameters import FIXABLE
+from .progress import check_callbacks
 
 INIT_PARAMS = ("kmeans", "k-means++", "random", "random_from_data")
 ON_SINGULAR = ("raise", "repair", "drop")
@@ -18,6 +19,8 @@ def check_options(estimator: Any) -> tuple[str, ...]:
     for name, low in (("n_components", 1), ("max_iter", 0), ("n_init", 1), ("verbose_interval", 1)):
         if (value := as_integer(name, getattr(estimator, name))) < low:
             raise ValueError(f"{name}: expected an integer >= {low}; got {value}")
+    as_flag("warm_start", estimator.warm_start)
+    check_callbacks(estimator.callbacks)
     as_number("tol", estimator.tol, low=0)
     if estimator.reg_covar != "auto":
         as_number("reg_covar", estimator.reg_covar, low=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["CallbackSupportMixin", "Tasks", "answered", "bar_of", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "Tasks", "answered", "bar_of", "check_callbacks", "with_callbacks"]
 
 try:  # scikit-learn 1.9 has a protocol for callbacks
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -16,6 +16,11 @@ except ImportError:
 
     def with_callbacks(method: Any) -> Any:
         return method
+
+
+def check_callbacks(callbacks: Any) -> None:
+    if not isinstance(callbacks, (list, tuple)) or not all(map(callable, callbacks)):
+        raise TypeError(f"callbacks: expected a list or tuple of functions; got {callbacks!r}")
 
 
 def answered(callbacks: Iterable[Callable[..., Any]], *arguments: Any) -> bool:
