@@ -118,6 +118,13 @@ def test_held_back_samples_are_scored_by_weight():
     assert expected != np.mean(model.predict(X[held]) == y[held])
 
 
+def test_a_fit_without_early_stopping_forgets_the_scores_of_one_before():
+    X, y, _ = samples()
+    model = AdaBoostClassifier(n_estimators=4, n_iter_no_change=2, random_state=0).fit(X, y)
+    assert len(model.validation_scores_) >= len(model)
+    assert not hasattr(model.set_params(n_iter_no_change=None).fit(X, y), "validation_scores_")
+
+
 # -- callbacks, progress and Ctrl-C --
 
 
