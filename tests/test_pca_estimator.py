@@ -236,6 +236,22 @@ def test_merged_parts_are_as_good_as_the_whole(dtype):
     assert_same_pca(again, PCA(3).fit(X), 2e3 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_batches_far_from_zero(weighted, backend):
+    """Means that are rounded to float32 would be apart by more than those of the batches are."""
+    cf.set_backend(backend)
+    X = samples(600, 5, np.float32, offset=1e6)
+    w = np.ones(600) if weighted else None
+    stream = PCA()
+    for rows in np.split(np.arange(600), [2, 300]):
+        stream.partial_fit(X[rows], sample_weight=None if w is None else w[rows])
+    merged = PCA().fit(X[:300], sample_weight=w[:300] if weighted else None).merge(PCA().fit(X[300:]))
+    exact = PCA().fit(X.astype(np.float64))
+    for found in (stream, merged):
+        np.testing.assert_allclose(found.explained_variance_, exact.explained_variance_, rtol=1e-5)
+
+
 def test_merging_does_not_hang_on_the_order_of_parts():
     X = samples(300, 5)
     parts = [Moments.of(x) for x in np.split(X, [10, 200])]
@@ -284,6 +300,14 @@ def test_an_offset_costs_no_accuracy(offset, dtype):
         np.max(np.abs(found.transform(X) - z @ found.components_.T))
         <= 4 * np.finfo(dtype).eps * np.abs(X).max()
     )
+    w = np.full(3000, 1.5)
+    for found, weight in (
+        (PCA(svd_solver="full").fit(X), 3000),
+        (PCA(svd_solver="full").fit(X, None, w), 4500),
+    ):
+        np.testing.assert_allclose(
+            found.explained_variance_, s**2 * (weight / 3000) / (weight - 1), rtol=rtol
+        )
 
 
 def test_small_variances():
@@ -440,12 +464,18 @@ def test_samples_that_do_not_fit():
         PCA().partial_fit(X[:1])
     with pytest.raises(ValueError, match=r"^X: expected 2 columns"):
         model.inverse_transform(X)
+    none = PCA(0).fit(X)
+    assert same_bits(none.inverse_transform(none.transform(X[:2])), np.tile(none.mean_, (2, 1)))
     with pytest.raises(ValueError, match=r"^sample_weight: expected a finite sum of 2 or more"):
         PCA().fit(X, sample_weight=np.full(20, 1 / 20))
     with pytest.raises(
         ValueError, match=r"at least one non-zero number|^sample_weight: expected some weight > 0"
     ):
         PCA().fit(X, sample_weight=np.zeros(20))
+    with pytest.raises(
+        ValueError, match=r"^X: expected deviations whose squares are in the range of float32"
+    ):
+        PCA().fit(X.astype(np.float32) * np.float32(1e-25))
     with pytest.raises(ValueError, match=r"^X: expected numbers whose squares are in the range of float64"):
         PCA().fit(X * 1e200)
     wide = samples(4, 1001)

@@ -255,10 +255,11 @@ struct MomentGroups {
     }
 };
 
-// mean (D,) and cov (D, D) = scatter / divisor. A column with an infinity or NaN has the mean that its sum
-// gives, and NaN as its covariance with any.
+// mean (D,) and cov (D, D) = scatter / divisor. The mean is not rounded to T: of batches that are merged, its
+// rounding would pass for variance. A column with an infinity or NaN has the mean that its sum gives, and NaN
+// as its covariance with any.
 template <class T>
-void covariance(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor) {
+void covariance(double* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor) {
     const MomentGroups<T> groups(N, D);
     const Scratch scratch(groups.bytes());
     const Moments moments = groups.collect(scratch, x);
@@ -270,7 +271,7 @@ void covariance(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double di
             m = 0;
             for (ptrdiff_t n = 0; n < N; ++n) m += double(x[n * D + j]) / double(N);
         }
-        mean[j] = T(m);
+        mean[j] = m;
     }
     const ptrdiff_t rows = D < 256 ? larger(D, 1) : 16;
     parallel_for(ceil_div(D, rows), [=, P = groups.P, scatter = moments.scatter](ptrdiff_t task) {

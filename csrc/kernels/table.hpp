@@ -150,7 +150,7 @@ struct Kernels {
                        double weight_decay, bool nesterov);
     void (*adam_update)(T* parameter, const T* gradient, T* m, T* v, ptrdiff_t n, Adam options);
     // moments: mean (D,) and cov (D, D), the centred cross-products of x (N, D) over `divisor`
-    void (*covariance)(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor);
+    void (*covariance)(double* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor);
     // mixture: `sums` [1 + K + K D + size of the precisions] gains those of the log-likelihoods of N samples,
     // and of r, r z and r z z^T, z = x - mean: r are `responsibilities` (N, K), or the mixture's, times
     // `weights` (N,)

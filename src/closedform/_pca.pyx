@@ -9,7 +9,7 @@ ctypedef fused real:
 
 cdef extern from "kernels/table.hpp" namespace "closedform" nogil:
     cdef cppclass Kernels[T]:
-        void (*covariance)(T* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor) except +
+        void (*covariance)(double* mean, T* cov, const T* x, ptrdiff_t N, ptrdiff_t D, double divisor) except +
 
     cdef cppclass KernelTable:
         Kernels[float] f32
@@ -19,8 +19,8 @@ cdef extern from "core/isa.hpp" namespace "closedform" nogil:
     const KernelTable& kernels()
 
 
-def covariance(const real[:, ::1] x, real[::1] mean, real[:, ::1] cov, double divisor, /):
-    """Fills mean (D,) and cov (D, D) with the moments of x (N, D), N >= 1."""
+def covariance(const real[:, ::1] x, double[::1] mean, real[:, ::1] cov, double divisor, /):
+    """Fills mean (D,), float64, and cov (D, D) with the moments of x (N, D), N >= 1."""
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
     if N < 1 or mean.shape[0] != D or cov.shape[0] != D or cov.shape[1] != D:
         raise ValueError("covariance: shapes")

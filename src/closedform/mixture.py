@@ -130,10 +130,21 @@ def gmm_m_step(
         return reference.gmm_m_step(
             x, r, covariance_type=covariance_type, reg_covar=reg_covar, sample_weight=w
         )
-    new = _empty(covariance_type, r.shape[1], x.shape[1])
-    index = COVARIANCE_TYPES.index(covariance_type)
-    _mixture.m_step(x, r, w, index, reg_covar, *new)
+    new = m_step(x, r, w, covariance_type, reg_covar)
     return MStep(*(a.astype(x.dtype, copy=False) for a in new))
+
+
+def m_step(
+    x: Array, r: Array, w: Array | None, covariance_type: str = "full", reg_covar: float = 0.0
+) -> MStep:
+    """`gmm_m_step` of arrays that are checked, in float64: it is not rounded to the dtype of x."""
+    if using_reference():
+        return reference.gmm_m_step(
+            x.astype(np.float64), r, covariance_type=covariance_type, reg_covar=reg_covar, sample_weight=w
+        )
+    new = _empty(covariance_type, r.shape[1], x.shape[1])
+    _mixture.m_step(x, r, w, COVARIANCE_TYPES.index(covariance_type), reg_covar, *new)
+    return MStep(*new)
 
 
 def gmm_em_step(

@@ -44,7 +44,7 @@ def covariance(x: ArrayLike, *, ddof: int = 0) -> Covariance:
     (x,) = as_floats(x=x)
     if x.ndim != 2 or x.shape[0] < 1:
         raise ValueError(f"x: expected shape (N, D) with N >= 1; got {x.shape}")
-    N, D = x.shape
+    N = len(x)
     ddof = as_integer("ddof", ddof)
     if not 0 <= ddof < N:
         raise ValueError(f"ddof: expected an integer in [0, N) with N = {N}, the rows of x; got {ddof}")
@@ -52,7 +52,19 @@ def covariance(x: ArrayLike, *, ddof: int = 0) -> Covariance:
         return reference.covariance(x, ddof=ddof)
     if not (x.flags.c_contiguous and x.flags.aligned):
         x = x.copy(order="C")
-    result = Covariance(np.empty(D, x.dtype), np.empty((D, D), x.dtype))
+    mean, cov = moments(x, ddof)
+    return Covariance(mean.astype(x.dtype, copy=False), cov)
+
+
+def moments(x: Array, ddof: int = 0) -> Covariance:
+    """`covariance` of a matrix that is checked, with its mean in float64.
+
+    Of batches that are merged, the rounding of means would pass for variance.
+    """
+    if using_reference():
+        return reference.covariance(x.astype(np.float64), ddof=ddof)
+    N, D = x.shape
+    result = Covariance(np.empty(D), np.empty((D, D), x.dtype))
     if D:  # without columns, there may be any number of rows
         _pca.covariance(x, *result, N - ddof)
     return result

@@ -173,6 +173,8 @@ class PCA(FittedPCA):
             assert_all_finite(x, input_name="X")
             mean = x.mean(axis=0, dtype=np.float64) if w is None else w @ x / weight
         z = x - mean.astype(x.dtype)
+        rest = z.mean(axis=0, dtype=np.float64) if w is None else w @ z / weight
+        z -= rest.astype(x.dtype)  # the rounding of the mean would pass for variance
         if w is not None:
             # Zero rows: the rows that weights stand for besides add axes, and no variance.
             others = np.zeros((max(0, min(rows, D) - N), D), x.dtype)
@@ -223,8 +225,8 @@ class PCA(FittedPCA):
         check_is_fitted(self)
         if self.moments_ is None:
             raise ValueError(
-                "moments_: expected those of the rows of the fit; got None, since it had missing values, or more "
-                f"than {MANY} features and svd_solver={self.svd_solver_!r}"
+                "moments_: expected those of the rows of the fit; got None, as of missing values, and of more than "
+                f"{MANY} features without svd_solver='covariance_eigh'"
             )
         return self.moments_
 

@@ -41,18 +41,23 @@ class Moments:
         N = len(x)
         if sample_weight is None:
             weight = float(N)
-            mean, cov = pca.covariance(x)
+            mean, cov = pca.moments(x)
         else:
             assert_all_finite(x, input_name="X")
             weight, ones = float(sample_weight.sum()), np.ones((N, 1), x.dtype)
             # a mixture of one component
-            _, (mean,), (cov,) = mixture.gmm_m_step(x, ones, reg_covar=0, sample_weight=sample_weight)
-        if not np.isfinite(cov).all():  # which saves looking at x beforehand
+            _, (mean,), (cov,) = mixture.m_step(x, ones, sample_weight)
+        largest, info = cov.diagonal().max(), np.finfo(x.dtype)
+        if not largest <= info.max:  # which saves looking at x beforehand
             assert_all_finite(x, input_name="X")
             raise ValueError(
                 f"X: expected numbers whose squares are in the range of {x.dtype}; got larger ones"
             )
-        return cls(N, weight, mean.astype(np.float64), cov.astype(np.float64), x.dtype)
+        if largest < info.tiny and (x != x[0]).any():
+            raise ValueError(
+                f"X: expected deviations whose squares are in the range of {x.dtype}; got smaller ones"
+            )
+        return cls(N, weight, mean, cov.astype(np.float64), x.dtype)
 
     def __add__(self, other: Moments) -> Moments:
         """With s = W_b / (W_a + W_b) and δ = μ_b − μ_a (Chan, Golub, LeVeque 1979):
