@@ -214,6 +214,13 @@ def test_an_interrupted_fit_is_fitted_as_far_as_it_was(monkeypatch):
     assert_same_pca(model, fitted(X, 2, steps=3), rtol=0)
 
 
+def test_features_without_variance():
+    X = np.where(with_gaps() > 0, 2.0, np.nan)
+    model = fitted(X, 2, steps=5)
+    assert np.max(np.abs(model.explained_variance_)) <= 1e-300
+    np.testing.assert_allclose(model.inverse_transform(model.transform(X)), 2.0)
+
+
 def test_what_missing_values_rule_out():
     X = with_gaps()
     model = fitted(X, 2, steps=5)

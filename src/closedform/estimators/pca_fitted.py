@@ -56,7 +56,12 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def inverse_transform(self, X: Any) -> Array:
         """The points (N, D) that have the coordinates X (N, K), in the space of the components."""
         check_is_fitted(self)
-        options = {"input_name": "X", "dtype": [np.float64, np.float32], "order": "C"}
+        options = {
+            "input_name": "X",
+            "dtype": [np.float64, np.float32],
+            "order": "C",
+            "ensure_min_features": 0,
+        }
         x = in_rows(X) if is_dask(X) else check_array(X, **options)
         if x.shape[1] != len(self.components_):
             raise ValueError(
@@ -170,8 +175,9 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """W (D, K) and σ² of the model x = μ + W z + noise."""
         above = np.maximum(self.explained_variance_ - self.noise_variance_, 0).astype(np.float64)
         total = float(above.sum() + self.noise_variance_ * self.components_.shape[1])
-        noise = max(self.noise_variance_, pca_missing.LEAST * total / self.components_.shape[1])
-        return self.components_.T * np.sqrt(above), noise
+        return self.components_.T * np.sqrt(above), pca_missing.positive(
+            self.noise_variance_, total / self.components_.shape[1]
+        )
 
 
 def _chunks(x: Array) -> Iterator[slice]:

@@ -100,8 +100,13 @@ def em_step(model: Model, x: Array, sample_weight: Array | None) -> tuple[float,
     a = prior[K, :K] / total
     root = np.linalg.cholesky(prior[:K, :K] / total - np.outer(a, a))
     w = regression[:, :K]
-    new = Model(model.mean + regression[:, K] + w @ a, w @ root, max(noise, LEAST * squares / count))
+    new = Model(model.mean + regression[:, K] + w @ a, w @ root, positive(noise, squares / count))
     return log_likelihood / total, new
+
+
+def positive(noise: float, mean_variance: float) -> float:
+    """σ² that no M is singular with: also where the features are constant."""
+    return float(max(noise, LEAST * mean_variance, np.finfo(np.float64).tiny))
 
 
 def chunks(x: Array, K: int) -> list[slice]:
