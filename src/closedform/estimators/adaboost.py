@@ -172,7 +172,7 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
         return Classifiers(samples, make)
 
     def _adopt(self, rounds: list[Round], classes: Any, validation: Validation | None) -> None:
-        vars(self).pop("validation_scores_", None)  # of a fit before, with early stopping
+        self.__dict__.pop("validation_scores_", None)  # of a fit before, with early stopping
         for name, value in self._attributes(rounds, classes, validation).items():
             setattr(self, name, value)
 
