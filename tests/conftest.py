@@ -46,7 +46,7 @@ def isa(request):
 def cluster(tmp_path_factory):
     """A client of two worker processes, started by the first test that asks for it."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "host": "127.0.0.1"}
     folder = str(tmp_path_factory.mktemp("dask"))
     with (
         distributed.LocalCluster(**options, local_directory=folder) as started,
