@@ -23,7 +23,7 @@ from .boosting_bins import BINS, Bins, Values, find_stump
 from .boosting_stump import Stump
 from .distributed import each, held, in_rows, merged, row_blocks
 
-CHUNK = 1 << 15  # rows at a time, which stay in the cache
+CHUNK = 1 << 12  # rows at a time: larger arrays a dask worker gives back to the system after each use
 
 
 class Blocks:
