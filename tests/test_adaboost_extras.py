@@ -64,6 +64,13 @@ def test_what_a_warm_start_refuses():
         ValueError, match=r"y: expected the classes of the fit before, \[0 1 2\]; got \[0 1\]"
     ):
         model.fit(X, y % 2)
+    for before, after in (
+        (None, DecisionTreeClassifier(max_depth=1)),
+        (DecisionTreeClassifier(max_depth=1), None),
+    ):
+        other = AdaBoostClassifier(before, n_estimators=1, warm_start=True).fit(X, y)
+        with pytest.raises(ValueError, match="estimator: expected learners like those of the fit before"):
+            other.set_params(estimator=after, n_estimators=2).fit(X, y)
     with pytest.raises(ValueError, match="has 4 features, but AdaBoostClassifier is expecting 5"):
         model.fit(X[:, :4], y)
     assert len(model.fit(X, y)) == 6

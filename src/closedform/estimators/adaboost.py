@@ -14,6 +14,7 @@ from .boosting_learners import Classifiers, Stumps
 from .boosting_loop import Learners, Round, boost
 from .boosting_options import check_options
 from .boosting_progress import Observers
+from .boosting_stump import Stump
 from .boosting_validation import Validation
 from .progress import CallbackSupportMixin, with_callbacks
 
@@ -150,6 +151,11 @@ class AdaBoostClassifier(CallbackSupportMixin, FittedBoosting):  # type: ignore[
         if self.n_estimators < T:
             raise ValueError(
                 f"n_estimators: expected at least {T}, as of the fit before; got {self.n_estimators}"
+            )
+        if isinstance(self.estimators_[0], Stump) != (self.estimator is None):
+            raise ValueError(
+                f"estimator: expected learners like those of the fit before, {self.estimators_[0]!r}, with "
+                f"warm_start; got {self.estimator!r}"
             )
         if not np.array_equal(classes, self.classes_):
             raise ValueError(f"y: expected the classes of the fit before, {self.classes_}; got {classes}")
