@@ -375,6 +375,16 @@ def test_bits_do_not_depend_on_threads():
         assert same_bits(models[0][2], others[2])
 
 
+def test_bits_do_not_depend_on_the_threads_of_blas():
+    X = samples(600, 300, np.float64)
+    found = []
+    for n in (1, 2):
+        with threadpool_limits(n, user_api="blas"):
+            found.append(PCA(200).fit(X))
+    assert same_bits(found[0].components_, found[1].components_)
+    assert same_bits(found[0].explained_variance_, found[1].explained_variance_)
+
+
 @every_dtype
 def test_a_row_is_transformed_alike_in_any_company(dtype):
     X = samples(1000, 300, dtype)

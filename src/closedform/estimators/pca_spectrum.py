@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy.sparse.linalg import svds
 from sklearn.utils import check_random_state
 from sklearn.utils.extmath import randomized_svd
+from threadpoolctl import ThreadpoolController  # scikit-learn brings it
 
 from .._results import Array
 from ..reference.pca import eigen, with_signs
@@ -58,9 +60,19 @@ class Spectrum:
         return min(int(np.searchsorted(shares, n_components, side="right")) + 1, len(shares))
 
 
+@cache
+def _libraries() -> Any:
+    """Those of this process that have threads of their own: it takes milliseconds to find them."""
+    return ThreadpoolController()
+
+
 def of_moments(moments: Moments) -> Spectrum:
-    """By the eigenvectors of the covariance."""
-    d, u = eigen(moments.cov)
+    """By the eigenvectors of the covariance.
+
+    BLAS's threads would spin for a while afterwards, and take the CPUs from ours; and their number would change bits.
+    """
+    with _libraries().limit(limits=1, user_api="blas"):
+        d, u = eigen(moments.cov)
     R = min(moments.rows, len(d))  # others are 0, but for rounding
     u = _settled(u[:R], d[:R], len(d) * np.finfo(moments.dtype).eps)
     return Spectrum(u, d[:R] * _unbiased(moments.weight), moments.weight, R)
