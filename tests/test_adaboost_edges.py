@@ -194,6 +194,7 @@ def test_a_stump_by_itself():
         ({"learning_rate": "fast"}, "learning_rate: expected a number"),
         ({"n_iter_no_change": 0}, "n_iter_no_change: expected an integer >= 1"),
         ({"validation_fraction": 0}, "validation_fraction: expected a finite number"),
+        ({"validation_fraction": 1.0}, r"validation_fraction: expected a finite number in \(0, 1\); got 1.0"),
         ({"tol": -1}, "tol: expected a finite number"),
         ({"warm_start": "no"}, "^warm_start: expected True or False; got 'no'"),
         (

@@ -1,7 +1,5 @@
 """scikit-learn's own tests of AdaBoostClassifier, run against ours."""
 
-import inspect
-
 import pytest
 
 sklearn = pytest.importorskip("sklearn")
@@ -10,6 +8,7 @@ suite = pytest.importorskip(
     "sklearn.ensemble.tests.test_weight_boosting", reason="this scikit-learn comes without its tests"
 )
 from closedform.estimators import AdaBoostClassifier  # noqa: E402
+from sklearn_suite import adopted  # noqa: E402
 
 REGRESSOR = "tests AdaBoostRegressor alone"
 THEIRS = "is parametrised with an AdaBoostClassifier made beforehand, which is theirs"
@@ -41,25 +40,13 @@ def global_random_seed(request):
     return request.param
 
 
-def excused(reason):
-    def test():
-        pytest.skip(reason)
-
-    return test
-
-
 def listed(mark):
     """Zips as the lists that pytest wants; and of the ten sparse formats three, to save time."""
     arguments = (list(a)[::4] if isinstance(a, zip) else a for a in mark.args)
     return getattr(pytest.mark, mark.name)(*arguments, **mark.kwargs).mark
 
 
-for _name, _test in inspect.getmembers(suite, inspect.isfunction):
-    if _name.startswith("test_"):
-        _test.pytestmark = [listed(mark) for mark in getattr(_test, "pytestmark", [])]
-        globals()[_name] = excused(EXCUSED[_name]) if _name in EXCUSED else _test
-
-
-def test_every_excuse_names_a_test_of_the_suite():
-    if sklearn.__version__.startswith("1.9."):  # other versions have other tests
-        assert [name for name in EXCUSED if not hasattr(suite, name)] == []
+TESTS = adopted(suite, EXCUSED)
+for _test in TESTS.values():
+    _test.pytestmark = [listed(mark) for mark in getattr(_test, "pytestmark", [])]
+globals().update(TESTS)

@@ -1,7 +1,5 @@
 """scikit-learn's own tests of GaussianMixture, run against ours."""
 
-import inspect
-
 import pytest
 
 sklearn = pytest.importorskip("sklearn")
@@ -10,6 +8,7 @@ suite = pytest.importorskip(
     "sklearn.mixture.tests.test_gaussian_mixture", reason="this scikit-learn comes without its tests"
 )
 from closedform.estimators import GaussianMixture  # noqa: E402
+from sklearn_suite import adopted  # noqa: E402
 
 # The suite is not written for warnings as errors: many of its fits stop early, on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -49,18 +48,4 @@ def global_random_seed(request):
     return request.param
 
 
-def excused(reason):
-    def test():
-        pytest.skip(reason)
-
-    return test
-
-
-for _name, _test in inspect.getmembers(suite, inspect.isfunction):
-    if _name.startswith("test_"):
-        globals()[_name] = excused(EXCUSED[_name]) if _name in EXCUSED else _test
-
-
-def test_every_excuse_names_a_test_of_the_suite():
-    if sklearn.__version__.startswith("1.9."):  # other versions have other tests
-        assert [name for name in EXCUSED if not hasattr(suite, name)] == []
+globals().update(adopted(suite, EXCUSED))

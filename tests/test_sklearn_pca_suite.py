@@ -1,7 +1,5 @@
 """scikit-learn's own tests of PCA, run against ours."""
 
-import inspect
-
 import pytest
 
 sklearn = pytest.importorskip("sklearn")
@@ -12,6 +10,7 @@ suite = pytest.importorskip(
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from closedform.estimators import PCA  # noqa: E402
+from sklearn_suite import adopted  # noqa: E402
 
 ARRAY_API = "the kernels read NumPy arrays: there is no array-API dispatch"
 SPARSE = "sparse input is refused: the kernels read dense arrays"
@@ -64,18 +63,4 @@ def global_random_seed():
     return 42
 
 
-def excused(reason):
-    def test():
-        pytest.skip(reason)
-
-    return test
-
-
-for _name, _test in inspect.getmembers(suite, inspect.isfunction):
-    if _name.startswith("test_"):
-        globals()[_name] = excused(EXCUSED[_name]) if _name in EXCUSED else _test
-
-
-def test_every_excuse_names_a_test_of_the_suite():
-    if sklearn.__version__.startswith("1.9."):  # other versions have other tests
-        assert [name for name in EXCUSED if not hasattr(suite, name)] == []
+globals().update(adopted(suite, EXCUSED))

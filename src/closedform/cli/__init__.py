@@ -17,7 +17,7 @@ from .._version import __version__
 COMMANDS = {
     "info": "what is installed and how it runs",
     "verify": "check every op on this machine: against its twin, its gradient, on every instruction set",
-    "bench": "speed, error and memory, against the NumPy twins and PyTorch",
+    "bench": "speed, error and memory, against the NumPy twins, PyTorch and scikit-learn",
     "train": "train a model on real data",
 }
 

@@ -21,7 +21,10 @@ def check_options(estimator: Any) -> None:
     as_flag("warm_start", estimator.warm_start)
     check_callbacks(estimator.callbacks)
     as_number("learning_rate", estimator.learning_rate, low=0, open_low=True)
-    as_number("validation_fraction", estimator.validation_fraction, low=0, high=1, open_low=True)
+    if as_number("validation_fraction", estimator.validation_fraction, low=0, open_low=True) >= 1:
+        raise ValueError(
+            f"validation_fraction: expected a finite number in (0, 1); got {estimator.validation_fraction!r}"
+        )
     as_number("tol", estimator.tol, low=0)
     missing, learner = one_of("missing", estimator.missing, MISSING), estimator.estimator
     if learner is None:

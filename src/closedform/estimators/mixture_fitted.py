@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import mixture
 from .._results import Array, EStep
@@ -18,6 +18,7 @@ from .distributed import is_dask, mapped
 from .mixture_parameters import Parameters, free_parameters, precisions
 from .mixture_samples import CHUNK
 from .mixture_statistics import Statistics
+from .samples import checked_rows
 
 
 class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -134,15 +135,7 @@ class FittedMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _samples(self, X: Any) -> Array:
         check_is_fitted(self)
-        x = validate_data(
-            self,
-            X,
-            reset=False,
-            dtype=[np.float64, np.float32],
-            order="C",
-            ensure_all_finite="allow-nan" if self.missing == "marginalise" else True,
-        )
-        return np.asarray(x)
+        return checked_rows(self, X, finite="allow-nan" if self.missing == "marginalise" else True)
 
     def _e_step(self, x: Array) -> EStep:
         if self.missing == "marginalise" and np.isnan(x).any():

@@ -9,17 +9,14 @@ import numpy as np
 from .._results import Array
 from . import mixture_condition
 from .mixture_parameters import Parameters
+from .plotting import pyplot
 
 
 def plot(estimator: Any, X: Any, dims: Array, ax: Any = None) -> Any:
     """`GaussianMixture.plot`; dims (2,) are indices."""
-    try:
-        import matplotlib.pyplot as plt
-        from matplotlib.patches import Ellipse
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            'plot needs matplotlib: pip install "closedform[plot]"', name="matplotlib"
-        ) from e
+    plt = pyplot()
+    from matplotlib.patches import Ellipse
+
     if len(dims) != 2:
         raise ValueError(f"dims: expected two features; got {len(dims)}")
     responsibilities = estimator.predict_proba(X)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from .._results import Array
 from ..linear import dense
 from . import pca_missing, pca_plot
 from .distributed import float_of, in_rows, is_dask, map_rows, mapped
+from .samples import checked_rows
 
 CHUNK = 1 << 17  # elements of X that are centred at a time
 
@@ -145,15 +146,7 @@ class FittedPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _rows(self, X: Any) -> Array:
         check_is_fitted(self)
-        x = validate_data(
-            self,
-            X,
-            reset=False,
-            dtype=[np.float64, np.float32],
-            order="C",
-            ensure_all_finite="allow-nan" if self.missing == "em" else True,
-        )
-        return np.asarray(x)
+        return checked_rows(self, X, finite="allow-nan" if self.missing == "em" else True)
 
     def _scale(self) -> Array:
         """(K, 1) deviations along the components for `whiten`, else ones."""

@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from .plotting import pyplot
+
 
 def plot(estimator: Any, ax: Any = None) -> Any:
     """`PCA.plot`."""
-    try:
-        import matplotlib.pyplot as plt
-    except ModuleNotFoundError as e:
-        raise ModuleNotFoundError(
-            'plot needs matplotlib: pip install "closedform[plot]"', name="matplotlib"
-        ) from e
+    plt = pyplot()
     ratio = estimator.explained_variance_ratio_
     number = np.arange(1, len(ratio) + 1)
     ax = plt.gca() if ax is None else ax

@@ -1,4 +1,4 @@
-"""What a fit reads: rows and their weights. N samples, D features."""
+"""What estimators read: rows, and of a fit their weights. N samples, D features."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from .._results import Array
 
 
-def weighted_rows(
-    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, finite: bool | str, least: int
-) -> tuple[Array, Array | None]:
-    """Rows of weight > 0, float32 or float64, C-contiguous, and their weights (float64); X has at least `least`.
+def checked_rows(estimator: Any, X: Any, *, finite: bool | str, reset: bool = False, least: int = 1) -> Array:
+    """X (N, D), N >= least, as float32 or float64, C-contiguous; of as many features as in the fit, unless `reset`.
 
     finite : True, "allow-nan", or False where the caller will see for itself
     """
@@ -27,7 +25,14 @@ def weighted_rows(
         ensure_all_finite=finite,
         ensure_min_samples=least,
     )
-    x, w = kept_rows(np.asarray(x), sample_weight)
+    return np.asarray(x)
+
+
+def weighted_rows(
+    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, finite: bool | str, least: int
+) -> tuple[Array, Array | None]:
+    """Rows of weight > 0, and their weights (float64); X as for `checked_rows`."""
+    x, w = kept_rows(checked_rows(estimator, X, finite=finite, reset=reset, least=least), sample_weight)
     if len(x) == 0:
         raise ValueError("sample_weight: expected some weight > 0; got only zeros")
     return x, w
